@@ -1,0 +1,1 @@
+"""What all parts share: identity, parties, ledger, intake, findings, planning; each on the floorplan."""

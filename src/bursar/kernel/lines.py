@@ -1,0 +1,206 @@
+"""The few line schemas every connector writes, and what parsing a document returns.
+
+A schema is a flat table; names follow FOCUS and ISO 20022 in snake_case. Costs and amounts are ``Decimal(38, 15)``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+import polars as pl
+
+from bursar.kernel.errors import Problem
+
+DECIMAL = pl.Decimal(38, 15)
+"""Exact source detail."""
+
+INSTANT = pl.Datetime("us", "UTC")
+
+REFUSED = "_refused"
+"""Name of the optional text column of :attr:`Parsed.lines`: null in a readable row, else ``column|what|fix``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSchema:
+    """A named flat table.
+
+    Attributes:
+        name: Dataset name in the lake (``cost``, ``bank`` …).
+        columns: Column name to Polars type, in file order.
+        required: Columns that are never null in a taken row.
+        day: The column (date or instant) that partitions it by month.
+        amount: The column whose sum per currency is the control total of a batch.
+    """
+
+    name: str
+    columns: dict[str, pl.DataType]
+    required: frozenset[str]
+    day: str
+    amount: str
+
+
+_TEXT = pl.String()
+
+COST_LINES = LineSchema(
+    name="cost",
+    columns={
+        "row": pl.Int64(),
+        "provider": _TEXT,
+        "billing_account_id": _TEXT,
+        "billing_account_name": _TEXT,
+        "sub_account_id": _TEXT,
+        "sub_account_name": _TEXT,
+        "billing_period_start": pl.Date(),
+        "billing_period_end": pl.Date(),
+        "charge_period_start": INSTANT,
+        "charge_period_end": INSTANT,
+        "charge_category": _TEXT,
+        "charge_class": _TEXT,
+        "charge_frequency": _TEXT,
+        "charge_description": _TEXT,
+        "service_name": _TEXT,
+        "service_category": _TEXT,
+        "service_subcategory": _TEXT,
+        "sku_id": _TEXT,
+        "sku_price_id": _TEXT,
+        "sku_meter": _TEXT,
+        "operation": _TEXT,
+        "resource_id": _TEXT,
+        "resource_name": _TEXT,
+        "resource_type": _TEXT,
+        "instance_type": _TEXT,
+        "region_id": _TEXT,
+        "region_name": _TEXT,
+        "availability_zone": _TEXT,
+        "pricing_category": _TEXT,
+        "pricing_quantity": DECIMAL,
+        "pricing_unit": _TEXT,
+        "consumed_quantity": DECIMAL,
+        "consumed_unit": _TEXT,
+        "list_unit_price": DECIMAL,
+        "contracted_unit_price": DECIMAL,
+        "list_cost": DECIMAL,
+        "contracted_cost": DECIMAL,
+        "billed_cost": DECIMAL,
+        "effective_cost": DECIMAL,
+        "commitment_discount_id": _TEXT,
+        "commitment_discount_name": _TEXT,
+        "commitment_discount_category": _TEXT,
+        "commitment_discount_type": _TEXT,
+        "commitment_discount_status": _TEXT,
+        "commitment_discount_quantity": DECIMAL,
+        "commitment_discount_unit": _TEXT,
+        "invoice_id": _TEXT,
+        "invoice_issuer": _TEXT,
+        "publisher": _TEXT,
+        "currency": _TEXT,
+        "tags": _TEXT,
+    },
+    required=frozenset({"row", "provider", "charge_period_start", "charge_category", "billed_cost", "currency"}),
+    day="charge_period_start",
+    amount="billed_cost",
+)
+"""One charge of a cloud, SaaS or AI vendor's bill; FOCUS 1.2 names in snake_case.
+
+``provider`` is lower case (``aws``, ``azure``, ``gcp``, ``oci``, ``openai`` …); ``charge_category`` is one of Usage,
+Purchase, Tax, Credit, Adjustment; ``tags`` is a JSON object as text; ``sku_meter`` is the vendor's usage type or meter;
+``effective_cost`` is the amortised cost.
+"""
+
+BANK_LINES = LineSchema(
+    name="bank",
+    columns={
+        "row": pl.Int64(),
+        "statement": pl.Int64(),
+        "account": _TEXT,
+        "booking_date": pl.Date(),
+        "value_date": pl.Date(),
+        "amount": DECIMAL,
+        "currency": _TEXT,
+        "status": _TEXT,
+        "description": _TEXT,
+        "counterparty_name": _TEXT,
+        "counterparty_account": _TEXT,
+        "counterparty_bank": _TEXT,
+        "reference": _TEXT,
+        "end_to_end_id": _TEXT,
+        "bank_id": _TEXT,
+        "transaction_code": _TEXT,
+        "category": _TEXT,
+        "department": _TEXT,
+        "balance_after": DECIMAL,
+    },
+    required=frozenset({"row", "statement", "account", "booking_date", "amount", "currency", "status"}),
+    day="booking_date",
+    amount="amount",
+)
+"""One movement on a bank, card or wallet account, as seen by its holder: money in is positive, money out negative.
+
+``statement`` indexes :attr:`Parsed.statements`; ``account`` is the IBAN or the bank's account number; ``bank_id`` is the
+bank's own id of the entry (FITID, AcctSvcrRef); ``status`` is ``booked`` or ``pending``.
+"""
+
+PAYMENT_LINES = LineSchema(
+    name="payment",
+    columns={
+        "row": pl.Int64(),
+        "day": pl.Date(),
+        "amount": DECIMAL,
+        "currency": _TEXT,
+        "supplier": _TEXT,
+        "supplier_id": _TEXT,
+        "description": _TEXT,
+        "category": _TEXT,
+        "department": _TEXT,
+        "reference": _TEXT,
+    },
+    required=frozenset({"row", "day", "amount", "currency"}),
+    day="day",
+    amount="amount",
+)
+"""One payment of an accounts-payable or open-spending export; money out is positive as in the source."""
+
+
+class DocumentKind(StrEnum):
+    """What a document is about; decides which part takes its lines."""
+
+    BILL = "bill"
+    BANK = "bank"
+    PAYMENTS = "payments"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One account statement inside a bank document; balances are None where the file has none."""
+
+    account: str
+    currency: str
+    opening: Decimal | None = None
+    closing: Decimal | None = None
+    opening_day: date | None = None
+    closing_day: date | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a connector read from one document.
+
+    Attributes:
+        schema: The line schema of ``lines``.
+        lines: A lazy frame with exactly the schema's columns, plus optionally :data:`REFUSED`.
+        problems: Problems that are not tied to a row of ``lines`` (or whose row could not be placed in it).
+        statements: Bank statements with their balances; empty for other kinds.
+        notes: Plain sentences a person should read (an assumption made, an older version detected …).
+        currency_hint: Set where the document names no currency at all and a default was taken.
+    """
+
+    schema: LineSchema
+    lines: pl.LazyFrame
+    problems: Sequence[Problem] = field(default_factory=tuple)
+    statements: Sequence[Statement] = field(default_factory=tuple)
+    notes: Sequence[str] = field(default_factory=tuple)
+    currency_hint: str = ""

@@ -1,0 +1,1 @@
+"""Read models across parts; no rules of their own."""
