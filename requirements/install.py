@@ -1,0 +1,27 @@
+"""Install one hash-locked requirement file and Bursar itself into the running environment.
+
+uv does it in seconds; where uv cannot (a mirror only pip is configured for), pip does it and this says so.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def _ran(*command: str) -> bool:
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode == 0  # noqa: S603
+
+
+def main(lock: str) -> int:
+    """Install the files of ``lock``, then this checkout in editable form; return an exit status."""
+    if not _ran("uv", "pip", "install", "--quiet", "--python", sys.executable, "--require-hashes", "-r", lock):
+        print("uv could not install the locked set; trying pip, which is slower", file=sys.stderr)  # noqa: T201
+        if not _ran("pip", "install", "--quiet", "--require-hashes", "-r", lock):
+            return 1
+    return 0 if _ran("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
