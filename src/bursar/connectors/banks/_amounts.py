@@ -1,0 +1,95 @@
+"""Whole columns of text to exact decimals and dates; what does not fit becomes null, never a guess."""
+
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+
+from bursar.kernel.lines import DECIMAL
+from bursar.kernel.money import PLACES_MAX, decimal_from
+
+_PLAIN = r"^[+-]?(\d{1,23}(\.\d{0,15})?|\.\d{1,15})$"
+"""What fits ``Decimal(38, 15)`` exactly; Polars would round a sixteenth place."""
+
+_EXPONENT = r"^[+-]?(\d{1,23}(\.\d{0,15})?|\.\d{1,15})[eE][+-]?\d{1,2}$"
+
+_GROUPED_COMMA = r"^[+-]?\d{1,3}(,\d{2,3})*,\d{3}\.\d{1,15}$"
+_GROUPED_POINT = r"^[+-]?\d{1,3}(\.\d{2,3})*\.\d{3},\d{1,15}$"
+_YEAR_MIN, _YEAR_MAX = 1950, 2200
+
+
+def _exact(text: str) -> Decimal | None:
+    """Return the value of a number with an exponent when 38 digits, 15 after the point, hold it."""
+    try:
+        value = decimal_from(text)
+    except ValueError:
+        return None
+    shown = f"{value:f}".lstrip("+-")
+    whole, _, places = shown.partition(".")
+    fits = len(whole.lstrip("0")) <= 38 - PLACES_MAX and len(places.rstrip("0")) <= PLACES_MAX
+    return value if fits else None
+
+
+def plain(texts: pl.Series) -> pl.Series:
+    """Read plain decimals (``-1234.50``, ``.5``, ``1e-7``); anything else is null.
+
+    Args:
+        texts: Text column of any length.
+
+    Returns:
+        ``Decimal(38, 15)`` of the same length; the same form check as :func:`bursar.kernel.money.decimal_from`.
+    """
+    stripped = texts.str.strip_chars()
+    simple = stripped.str.contains(_PLAIN)
+    values = pl.select(pl.when(simple).then(stripped)).to_series().cast(DECIMAL, strict=False)
+    rare = stripped.str.contains(_EXPONENT).fill_null(value=False)
+    if not rare.any():
+        return values.alias(texts.name)
+    read = pl.Series(
+        [_exact(text) if odd and text else None for text, odd in zip(stripped, rare, strict=True)], dtype=DECIMAL
+    )
+    return values.fill_null(read).alias(texts.name)
+
+
+def comma_or_point(texts: pl.Series) -> pl.Series:
+    """Read decimals whose mark is a comma or a point (OFX, MT940, QIF); grouping only where it is unmistakable.
+
+    ``1,234.50`` and ``1.234,50`` are grouped; ``1,234`` alone is null, for it may be either.
+    """
+    stripped = texts.str.strip_chars()
+    frame = pl.DataFrame({"t": stripped})
+    t = pl.col("t")
+    cleaned = frame.select(
+        pl.when(t.str.contains(_GROUPED_COMMA))
+        .then(t.str.replace_all(",", "", literal=True))
+        .when(t.str.contains(_GROUPED_POINT))
+        .then(t.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
+        .when(t.str.contains(r"^[+-]?\d{1,3},\d{3}$"))
+        .then(None)
+        .otherwise(t.str.replace(",", ".", literal=True))
+    ).to_series()
+    return plain(cleaned).alias(texts.name)
+
+
+def compact_days(texts: pl.Series) -> pl.Series:
+    """Read dates that begin with ``YYYYMMDD`` (a time and zone may follow, the local day counts); else null."""
+    days = texts.str.strip_chars().str.extract(r"^(\d{8})(?:\d|[.:\[ T]|$)").str.to_date("%Y%m%d", strict=False)
+    return sane(days)
+
+
+def sane(days: pl.Series) -> pl.Series:
+    """Turn days outside 1950 to 2200 into null: they are typing errors, and no calendar of ours holds them."""
+    inside = days.is_between(date(_YEAR_MIN, 1, 1), date(_YEAR_MAX, 12, 31))
+    return pl.select(pl.when(inside).then(days)).to_series().alias(days.name)
+
+
+def one_amount(text: str) -> Decimal | None:
+    """Read a single amount with a comma or a point as its mark; None when it is none."""
+    value: Decimal | None = comma_or_point(pl.Series([text], dtype=pl.String)).item()
+    return value
+
+
+def one_day(text: str) -> date | None:
+    """Read a single ``YYYYMMDD…`` date; None when it is none."""
+    value: date | None = compact_days(pl.Series([text], dtype=pl.String)).item()
+    return value
