@@ -32,6 +32,11 @@ class LineSchema:
         required: Columns that are never null in a taken row.
         day: The column (date or instant) that partitions it by month.
         amount: The column whose sum per currency is the control total of a batch.
+        scope: Columns that name the source account; a newer export replaces what it covers within one scope.
+        identity: Columns that make two rows of overlapping documents the same row; empty where a newer export replaces
+            the periods it covers instead (bills).
+        coarse: Columns that identify a row across different formats of the same account.
+        billing_month: Column that names the billing period where it differs from ``day``.
     """
 
     name: str
@@ -39,6 +44,10 @@ class LineSchema:
     required: frozenset[str]
     day: str
     amount: str
+    scope: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
+    coarse: tuple[str, ...] = ()
+    billing_month: str = ""
 
 
 _TEXT = pl.String()
@@ -101,6 +110,8 @@ COST_LINES = LineSchema(
     required=frozenset({"row", "provider", "charge_period_start", "charge_category", "billed_cost", "currency"}),
     day="charge_period_start",
     amount="billed_cost",
+    scope=("provider", "billing_account_id"),
+    billing_month="billing_period_start",
 )
 """One charge of a cloud, SaaS or AI vendor's bill; FOCUS 1.2 names in snake_case.
 
@@ -135,6 +146,9 @@ BANK_LINES = LineSchema(
     required=frozenset({"row", "statement", "account", "booking_date", "amount", "currency", "status"}),
     day="booking_date",
     amount="amount",
+    scope=("account",),
+    identity=("account", "booking_date", "amount", "currency", "status", "description", "reference", "bank_id"),
+    coarse=("account", "booking_date", "amount", "currency"),
 )
 """One movement on a bank, card or wallet account, as seen by its holder: money in is positive, money out negative.
 
@@ -159,6 +173,8 @@ PAYMENT_LINES = LineSchema(
     required=frozenset({"row", "day", "amount", "currency"}),
     day="day",
     amount="amount",
+    identity=("day", "amount", "currency", "supplier", "description", "category", "department", "reference"),
+    coarse=(),
 )
 """One payment of an accounts-payable or open-spending export; money out is positive as in the source."""
 
