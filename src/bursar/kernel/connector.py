@@ -13,11 +13,15 @@ HEAD_BYTES_MAX = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The beginning of a document: its name (a hint only), first bytes (decompressed) and total size in bytes."""
+    """The beginning of a document: its name (a hint only), first bytes (decompressed) and total size in bytes.
+
+    ``columns`` holds the column names where the container itself has a schema (Parquet keeps it at the end of the file).
+    """
 
     name: str
     data: bytes
     size: int
+    columns: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the bytes as text: byte-order mark honoured, UTF-8 first, else Windows-1252, never failing."""

@@ -1,0 +1,287 @@
+"""Whole-column readers: text to exact decimals, instants and days, and the verdict on rows that could not be read.
+
+Each reader tries the plain form on the whole column at once and looks again only at what failed, so the common case costs
+one pass. A value that still cannot be read becomes null here and a refusal in :meth:`Lines.finish`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from bursar.connectors.bills.source import EXTRA, Source
+from bursar.kernel.lines import DECIMAL, INSTANT, REFUSED, LineSchema
+
+TEXT_SHOWN_MAX = 40
+"""How much of an unreadable value a problem quotes."""
+
+_GROUPED = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
+_COMMA = r"^[+-]?\d{1,3}(\.?\d{3})*,\d+$"
+
+_INSTANT_FORMS = (
+    ("%Y-%m-%dT%H:%M:%SZ", 20),
+    ("%Y-%m-%d %H:%M:%S", 19),
+    ("%Y-%m-%dT%H:%M:%S%.fZ", 0),
+    ("%Y-%m-%dT%H:%MZ", 17),
+    ("%Y-%m-%dT%H:%M:%S", 19),
+    ("%Y-%m-%d %H:%M:%S%.f UTC", 0),
+    ("%Y-%m-%d %H:%M:%S UTC", 23),
+    ("%Y-%m-%d %H:%M", 16),
+    ("%m/%d/%Y %H:%M:%S", 19),
+    ("%m/%d/%Y %H:%M", 16),
+)
+_ZONED_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%:z")
+_DAY_FORMS = ("%Y-%m-%d", "%m/%d/%Y", "%m/%d/%y", "%d.%m.%Y", "%Y%m%d", "%Y/%m/%d")
+
+
+def read_decimal(column: pl.Series, *, comma: bool = False) -> pl.Series:
+    """Return exact decimals; ``$10,000.00``, ``(12.50)`` and spaces are understood, anything else becomes null.
+
+    Args:
+        column: Text.
+        comma: Whether a lone comma is the decimal point (files delimited by semicolons).
+    """
+    plain = column.cast(DECIMAL, strict=False)
+    if plain.null_count() == column.null_count():
+        return plain
+    left = plain.is_null() & column.is_not_null()
+    text = column.filter(left).str.replace_all(r"[\s\u00a0$€£¥]", "").str.replace(r"^\((.+)\)$", "-${1}")
+    if comma:
+        grouped = text.str.contains(_COMMA)
+        text = text.zip_with(~grouped.fill_null(value=False), text.str.replace_all(".", "", literal=True))
+        text = text.str.replace(",", ".", literal=True)
+    else:
+        grouped = text.str.contains(_GROUPED).fill_null(value=False)
+        text = text.str.replace_all(",", "", literal=True).zip_with(grouped, text)
+    return plain.scatter(left.arg_true(), text.cast(DECIMAL, strict=False))
+
+
+def read_instant(column: pl.Series) -> pl.Series:
+    """Return instants in UTC; a text without a zone is taken as UTC, a day as its midnight."""
+    result: pl.Series | None = None
+    for form in _likely_first(column):
+        if result is None:
+            result = _instants(column, form)
+        else:
+            left = result.is_null() & column.is_not_null()
+            if not left.any():
+                break
+            result = result.scatter(left.arg_true(), _instants(column.filter(left), form))
+    assert result is not None
+    return result
+
+
+def _likely_first(column: pl.Series) -> list[str]:
+    """Return every known form, those that fit the length of the first value in front."""
+    first = column.drop_nulls().head(1)
+    length = len(str(first[0])) if len(first) else 0
+    fitting = [form for form, size in _INSTANT_FORMS if size == length]
+    others = [form for form, size in _INSTANT_FORMS if size != length]
+    if length <= len("12/31/2026"):
+        return [*_DAY_FORMS, *fitting, *others, *_ZONED_FORMS]
+    return [*fitting, *others, *_ZONED_FORMS, *_DAY_FORMS]
+
+
+def _instants(column: pl.Series, form: str) -> pl.Series:
+    if form in _ZONED_FORMS:
+        return column.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    if form in _DAY_FORMS:
+        return column.str.to_date(form, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return column.str.to_datetime(form, strict=False, time_unit="us").dt.replace_time_zone("UTC")
+
+
+def read_day(column: pl.Series) -> pl.Series:
+    """Return days; of an instant its day in UTC."""
+    plain = column.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+    if plain.null_count() == column.null_count():
+        return plain
+    left = plain.is_null() & column.is_not_null()
+    return plain.scatter(left.arg_true(), read_instant(column.filter(left)).dt.date())
+
+
+def by_unique(expression: pl.Expr, choose: Callable[[str], str | None]) -> pl.Expr:
+    """Map a text column of few distinct values: ``choose`` is called once per distinct value of a batch."""
+
+    def mapped(column: pl.Series) -> pl.Series:
+        distinct = column.unique().drop_nulls()
+        table = {value: choose(value) for value in distinct.to_list()}
+        if not table:
+            return column
+        return column.replace_strict(list(table), list(table.values()), default=None, return_dtype=pl.String())
+
+    return expression.map_batches(mapped, return_dtype=pl.String(), is_elementwise=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    target: str
+    label: str
+    what: str
+    fix: str
+
+
+@dataclass
+class Lines:
+    """Collects one expression per column of a schema over an opened source, then builds the lazy lines."""
+
+    source: Source
+    schema: LineSchema
+    found: dict[str, pl.Expr] = field(default_factory=dict)
+    raw: dict[str, pl.Expr] = field(default_factory=dict)
+    checks: list[_Check] = field(default_factory=list)
+
+    def raw_text(self, *names: str) -> pl.Expr | None:
+        """Return the first non-empty of the columns ``names`` as text, or None when none exists."""
+        parts = [_as_text(name, self.source.types[name]) for name in self.source.find(*names)]
+        if not parts:
+            return None
+        return parts[0] if len(parts) == 1 else pl.coalesce(parts)
+
+    def text(self, target: str, *names: str) -> None:
+        """Take ``target`` from the first non-empty of the columns ``names``."""
+        if (expression := self.raw_text(*names)) is not None:
+            self.found[target] = expression
+
+    def put(self, target: str, expression: pl.Expr) -> None:
+        """Take ``target`` from any expression over raw columns."""
+        self.found[target] = expression
+
+    def decimal(self, *names: str) -> pl.Expr | None:
+        """Return the first of the columns ``names`` that has a value as exact decimals, or None."""
+        columns = self.source.find(*names)
+        if not columns:
+            return None
+        parts = [self._one_decimal(name) for name in columns]
+        return parts[0] if len(parts) == 1 else pl.coalesce(parts)
+
+    def _one_decimal(self, name: str) -> pl.Expr:
+        kind = self.source.types[name]
+        if kind.is_decimal() or kind.is_integer():
+            return pl.col(name).cast(DECIMAL, strict=False)
+        comma = self.source.separator == ";"
+        return _as_text(name, kind).map_batches(
+            lambda column: read_decimal(column, comma=comma), return_dtype=DECIMAL, is_elementwise=True
+        )
+
+    def money(self, target: str, *names: str) -> None:
+        """Take ``target`` from the first column of ``names`` with a value; what is not a number refuses the row."""
+        columns = self.source.find(*names)
+        expression = self.decimal(*names)
+        if expression is None:
+            return
+        self.found[target] = expression
+        self._check(target, columns, "is not a decimal number", "Write it like 1234.56, with at most 23 digits before.")
+
+    def instant(self, target: str, *names: str) -> None:
+        """Take ``target`` from the first column of ``names`` with a value, as an instant in UTC."""
+        columns = self.source.find(*names)
+        if not columns:
+            return
+        parts = [_temporal(name, self.source.types[name], read_instant, INSTANT) for name in columns]
+        self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
+        self._check(target, columns, "is not a date and time", "Write it like 2026-01-31T00:00:00Z.")
+
+    def day(self, target: str, *names: str) -> None:
+        """Take ``target`` from the first column of ``names`` with a value, as a day."""
+        columns = self.source.find(*names)
+        if not columns:
+            return
+        parts = [_temporal(name, self.source.types[name], read_day, pl.Date()) for name in columns]
+        self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
+        self._check(target, columns, "is not a date", "Write it like 2026-01-31.")
+
+    def _check(self, target: str, columns: Sequence[str], what: str, fix: str) -> None:
+        parts = [_as_text(name, self.source.types[name]) for name in columns]
+        self.raw[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
+        self.checks.append(_Check(target, columns[0], what, fix))
+
+    def finish(self, *, labels: Mapping[str, str] | None = None) -> pl.LazyFrame:
+        """Return lazy lines with exactly the schema's columns and the refusals; blank lines are left out.
+
+        Args:
+            labels: Schema column to the source's name for it, for the problems.
+        """
+        columns = self.schema.columns
+        frame = self.source.frame
+        if self.source.separator:
+            frame = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in self.source.types))
+        picked = {"row": pl.col("_row").cast(pl.Int64())} | {
+            name: self.found.get(name, pl.lit(None)).cast(kind) for name, kind in columns.items() if name != "row"
+        }
+        raw = {f"_raw_{name}": expression for name, expression in self.raw.items()}
+        extra = {EXTRA: pl.col(EXTRA)} if EXTRA in self.source.types else {}
+        required = sorted(self.schema.required - {"row"})
+        watched = dict.fromkeys([*required, *(check.target for check in self.checks), *raw, *extra])
+        verdict = pl.struct(*watched).map_batches(
+            lambda rows: _judge(rows, self.checks, required, labels or {}),
+            return_dtype=pl.String(),
+            is_elementwise=True,
+        )
+        return frame.select(**picked, **raw, **extra).with_columns(verdict.alias(REFUSED)).select(*columns, REFUSED)
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind == pl.String():
+        return pl.when(column != "").then(column)
+    if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct):
+        return _map_as_json(column, kind.inner)
+    if isinstance(kind, pl.Struct):
+        return column.struct.json_encode()
+    return column.cast(pl.String())
+
+
+def _map_as_json(column: pl.Expr, entry: pl.Struct) -> pl.Expr:
+    """Return a Parquet map, a list of key and value, as a JSON object; any other list as a JSON array."""
+    fields = [field.name for field in entry.fields]
+    if len(fields) == len(("key", "value")) and fields[0] == "key":
+        key = pl.element().struct.field("key").cast(pl.String())
+        value = pl.element().struct.field(fields[1]).cast(pl.String())
+        pairs = pl.concat_str(quoted(key), pl.lit(":"), quoted(value))
+        return pl.concat_str(pl.lit("{"), column.list.eval(pairs).list.join(",", ignore_nulls=True), pl.lit("}"))
+    items = column.list.eval(pl.element().struct.json_encode()).list.join(",", ignore_nulls=True)
+    return pl.concat_str(pl.lit("["), items, pl.lit("]"))
+
+
+def quoted(text: pl.Expr) -> pl.Expr:
+    """Return text as a JSON string; control characters become spaces."""
+    safe = text.str.replace_all("\\", r"\\", literal=True).str.replace_all('"', r"\"", literal=True)
+    return pl.concat_str(pl.lit('"'), safe.str.replace_all(r"[\x00-\x1f]", " "), pl.lit('"'))
+
+
+def _temporal(name: str, kind: pl.DataType, read: Callable[[pl.Series], pl.Series], target: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if kind == pl.Date():
+        return column if target == pl.Date() else column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    if isinstance(kind, pl.Datetime):
+        zoned = column.dt.convert_time_zone("UTC") if kind.time_zone else column.dt.replace_time_zone("UTC")
+        return zoned.cast(INSTANT).cast(target)
+    return _as_text(name, kind).map_batches(read, return_dtype=target, is_elementwise=True)
+
+
+def _judge(rows: pl.Series, checks: Sequence[_Check], required: Sequence[str], labels: Mapping[str, str]) -> pl.Series:
+    """Return ``column|what|fix`` for the rows that cannot be taken, null for the others."""
+    table = rows.struct.unnest()
+    verdict = pl.Series(rows.name, [None], dtype=pl.String()).new_from_index(0, len(rows))
+    if EXTRA in table.columns and table[EXTRA].null_count() < len(rows):
+        verdict = _mark(verdict, table[EXTRA].is_not_null(), _TOO_MANY_VALUES)
+    for check in checks:
+        raw = table[f"_raw_{check.target}"]
+        parsed = table[check.target]
+        if parsed.null_count() != raw.null_count():
+            bad = parsed.is_null() & raw.is_not_null() & (raw.str.strip_chars() != "") & verdict.is_null()
+            shown = raw.filter(bad).str.slice(0, TEXT_SHOWN_MAX).str.replace_all("|", "/", literal=True)
+            verdict = verdict.scatter(bad.arg_true(), f"{check.label}|'" + shown + f"' {check.what}|{check.fix}")
+    for name in required:
+        if table[name].null_count():
+            text = f"{labels.get(name, name)}|is empty|Every charge needs it; export again with this column filled."
+            verdict = _mark(verdict, table[name].is_null(), text)
+    return verdict
+
+
+_TOO_MANY_VALUES = "|the row has more values than the header has columns|Quote the value that contains the delimiter."
+
+
+def _mark(verdict: pl.Series, bad: pl.Series, text: str) -> pl.Series:
+    at = (bad & verdict.is_null()).arg_true()
+    return verdict.scatter(at, text) if len(at) else verdict
