@@ -5,8 +5,9 @@ markup and bidirectional marks included; showing them harmlessly is the reader's
 expanded. Deliberately absent: trades of investment accounts (counted and reported), PDF statements.
 """
 
+from bursar.connectors.banks.camt import Camt
 from bursar.connectors.banks.ofx import Ofx
 from bursar.kernel.connector import FileConnector
 
-BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(),)
+BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(), Camt())
 """Every format of this package, most specific first."""

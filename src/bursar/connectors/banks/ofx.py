@@ -110,7 +110,7 @@ class Ofx:
 def _declared(data: bytes) -> str:
     head = data[:2000]
     if found := _XML_ENCODING.search(head):
-        return found[1].decode("ascii")
+        return str(found[1], "ascii")
     labels = {key: value.decode("ascii") for key, value in _SGML_ENCODING.findall(head)}
     return (
         labels.get(b"CHARSET", "") if labels.get(b"ENCODING", "").upper() == "USASCII" else labels.get(b"ENCODING", "")
@@ -124,7 +124,7 @@ def _normalised(text: str) -> str:
     if "<![CDATA[" in text:
         text = _CDATA.sub(lambda match: _escaped(match[1]), text)
     odd = re.search(r"<(/?)(?:ofx|Ofx|stmttrn)\b|<STMTTRN\s", text)
-    return str(_LOWER_TAG.sub(_upper_tag, text)) if odd else text
+    return _LOWER_TAG.sub(_upper_tag, text) if odd else text
 
 
 def _upper_tag(match: re.Match[str]) -> str:
