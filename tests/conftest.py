@@ -1,0 +1,116 @@
+"""Fixtures: a real embedded PostgreSQL for the session, a migrated template, and a fresh database for each test."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from bursar.infra.db import Database, new_id
+from bursar.infra.embedded_postgres import ADMIN, APP, DATABASE, OWNER, EmbeddedPostgres
+from bursar.infra.migrate import migrate
+from bursar.kernel.actor import Actor
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+"""Durability is switched off where nothing crashes; fault tests start servers of their own."""
+
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without-tenant-filter",
+        action="store_true",
+        help="switch the application's tenant filter off: row-level security must hold alone",
+    )
+
+
+@pytest.fixture(scope="session")
+def short_home() -> Iterator[Path]:
+    """A home that another operating-system user can reach (pytest's own folder is private) with a short path."""
+    home = Path(tempfile.mkdtemp(prefix="bursar-test-"))
+    home.chmod(0o755)
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(short_home: Path) -> Iterator[EmbeddedPostgres]:
+    """The embedded server of the session."""
+    with EmbeddedPostgres(short_home, settings=FAST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    asyncio.run(migrate(postgres.url(OWNER)))
+    return DATABASE
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The name of a fresh migrated database, dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(f"postgresql:///postgres?host={postgres.place.socket}&user={ADMIN}", autocommit=True) as admin:
+        admin.execute(f"create database {name} template {template} owner {OWNER} strategy wal_log")
+        yield name
+        admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, database: str) -> str:
+    """The URL of the fresh database for the application's role."""
+    return postgres.url(APP, database)
+
+
+@pytest.fixture
+def owner_url(postgres: EmbeddedPostgres, database: str) -> str:
+    """The URL of the fresh database for the role that owns the schema."""
+    return postgres.url(OWNER, database)
+
+
+@pytest.fixture
+async def db(database_url: str, pytestconfig: pytest.Config) -> AsyncIterator[Database]:
+    """The application's edge to a fresh migrated database."""
+    unfiltered = pytestconfig.getoption("--without-tenant-filter")
+    database = Database(database_url, pool_size=4, application_filter=not unfiltered)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def make_actor() -> Callable[..., Actor]:
+    """Return a maker of actors: ``make_actor("ledger:read", org=None, person=None)``."""
+
+    def make(*rights: str, org: UUID | None = None, person: UUID | None = None) -> Actor:
+        who = person or new_id()
+        return Actor(org or new_id(), f"person:{who}", frozenset(rights), who, request_id="test")
+
+    return make
+
+
+class EveryRight(frozenset[str]):
+    """A set of rights that holds each one asked for."""
+
+    def __contains__(self, right: object) -> bool:
+        return isinstance(right, str)
+
+
+@pytest.fixture
+def actor() -> Actor:
+    """Somebody with every right in an organisation of their own."""
+    who = new_id()
+    return Actor(new_id(), f"person:{who}", EveryRight(), who, request_id="test")
+
+
+@pytest.fixture
+def other_actor() -> Actor:
+    """Somebody with every right in another organisation."""
+    who = new_id()
+    return Actor(new_id(), f"person:{who}", EveryRight(), who, request_id="test")
