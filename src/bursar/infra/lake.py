@@ -33,7 +33,7 @@ FILES_MAX = 100_000
 
 lake_file = tenant_table(
     "lake_file",
-    sa.Column("id", sa.Uuid, nullable=False),
+    sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("month", sa.Date, nullable=False),
     sa.Column("batch", sa.Uuid, nullable=False),

@@ -1,0 +1,121 @@
+"""Every file format Bursar reads, and the one function that runs in a parser's child process."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bursar.connectors.banks import BANK_FORMATS
+from bursar.connectors.bills import BILL_FORMATS
+from bursar.infra.lake_stage import Staged, stage
+from bursar.kernel.connector import HEAD_BYTES_MAX, FileConnector, Head
+from bursar.kernel.lines import BANK_LINES, Parsed
+
+FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, *BANK_FORMATS)
+"""Every format; the most certain one reads a document, the earlier one on a tie."""
+
+CERTAINTY_MIN = 0.5
+"""Least certainty with which a format is taken."""
+
+
+def recognise(head: Head) -> list[tuple[float, FileConnector]]:
+    """Return the formats that may read the document, most certain first."""
+    rated = [(connector.sniff(head), connector) for connector in FORMATS]
+    return sorted((pair for pair in rated if pair[0] > 0), key=lambda pair: -pair[0])
+
+
+def read_document(document: str, name: str, out: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """Recognise, parse and stage one decompressed document.
+
+    Args:
+        document: Path of the document.
+        name: Its name in the delivery (a hint only).
+        out: Folder that receives the staged Parquet files.
+        options: A person's answers; ``format`` forces a format by its id.
+
+    Returns:
+        A JSON-able description: ``format``, ``title``, ``kind``, ``certainty``, ``schema`` (its name), ``staged``,
+        ``balances``, ``notes``, ``problems``; ``schema`` is null when no format is certain enough.
+    """
+    path = Path(document)
+    with path.open("rb") as file:
+        head = Head(name=name, data=file.read(HEAD_BYTES_MAX), size=path.stat().st_size)
+    rated = recognise(head)
+    forced = options.get("format", "")
+    if forced:
+        rated = [(1.0, connector) for connector in FORMATS if connector.name == forced]
+    if not rated or rated[0][0] < CERTAINTY_MIN:
+        return _unknown(head, rated)
+    certainty, connector = rated[0]
+    parsed = connector.parse(path, options=options)
+    staged = stage(parsed, Path(out))
+    return {
+        "format": connector.name,
+        "title": connector.title,
+        "kind": connector.kind.value,
+        "certainty": certainty,
+        "schema": parsed.schema.name,
+        "staged": staged.to_json(),
+        "balances": _balances(parsed, staged),
+        "notes": list(parsed.notes),
+        "problems": [asdict(problem) for problem in parsed.problems],
+    }
+
+
+def _unknown(head: Head, rated: Sequence[tuple[float, FileConnector]]) -> dict[str, Any]:
+    if head.size == 0:
+        what, fix = "The file is empty.", "Export it again."
+    elif rated:
+        what = f"No format fits; the nearest is {rated[0][1].title} ({rated[0][0]:.0%} certain)."
+        fix = f"If that is what it is, import it with `--format {rated[0][1].name}`; else supply a column mapping."
+    else:
+        what = "The content is of no format that Bursar reads."
+        fix = "See the list of formats in the README; a table (CSV, XLSX) can be mapped with `bursar map`."
+    problem = {"what": what, "fix": fix, "file": head.name, "row": None, "column": ""}
+    return {
+        "format": "",
+        "title": "not understood",
+        "kind": "",
+        "certainty": rated[0][0] if rated else 0.0,
+        "schema": None,
+        "staged": None,
+        "balances": [],
+        "notes": [],
+        "problems": [problem],
+    }
+
+
+def _balances(parsed: Parsed, staged: Staged) -> list[dict[str, Any]]:
+    """Return opening, closing and the exact sum of booked rows for every statement of a bank document."""
+    if parsed.schema.name != BANK_LINES.name or not parsed.statements:
+        return []
+    sums: dict[int, tuple[Decimal, int]] = {}
+    if staged.files:
+        rows = (
+            pl.scan_parquet([file.path for file in staged.files], hive_partitioning=False)
+            .filter(pl.col("status") == "booked")
+            .group_by("statement")
+            .agg(pl.col("amount").sum(), pl.len())
+            .collect()
+        )
+        sums = {statement: (total, count) for statement, total, count in rows.iter_rows()}
+    return [
+        {
+            "account": statement.account,
+            "currency": statement.currency,
+            "opening": None if statement.opening is None else str(statement.opening),
+            "closing": None if statement.closing is None else str(statement.closing),
+            "total": str(sums.get(index, (Decimal(0), 0))[0]),
+            "rows": sums.get(index, (Decimal(0), 0))[1],
+        }
+        for index, statement in enumerate(parsed.statements)
+    ]
+
+
+def parse_in_child(document: str, name: str, out: str, options: str) -> dict[str, Any]:
+    """Run :func:`read_document` with ``options`` as JSON text; the function the sandbox calls by name."""
+    return read_document(document, name, out, json.loads(options))

@@ -1,0 +1,247 @@
+"""Use cases of intake: take what was read from a document, revert it, look it up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from bursar.core.intake import rules, store
+from bursar.infra.db import Tx, new_id
+from bursar.infra.lake import Lake
+from bursar.infra.lake_stage import Staged
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Conflict, NotFound, Problem
+from bursar.kernel.lines import LineSchema
+
+Batch = rules.Batch
+BatchState = rules.BatchState
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One document whose bytes are stored: its hash, its name inside the delivery, its size in bytes."""
+
+    sha256: str
+    name: str
+    size_bytes: int
+    delivery: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the parser's child made of a document.
+
+    ``schema`` is None when no connector knows the format; then ``problems`` says why.
+    """
+
+    format: str
+    title: str
+    kind: str
+    certainty: float
+    schema: LineSchema | None
+    staged: Staged | None
+    balances: Sequence[rules.Balance]
+    notes: Sequence[str]
+    problems: Sequence[Problem]
+
+
+async def known(tx: Tx, actor: Actor, *, sha256: str) -> Batch | None:
+    """Return the batch that already holds these bytes, marked ``already``; None when they are new here."""
+    actor.must("intake:write")
+    found = await store.active_batch_of(tx, sha256)
+    return replace(found, already=True) if found else None
+
+
+async def take(
+    tx: Tx,
+    actor: Actor,
+    *,
+    lake: Lake,
+    arrived: Arrived,
+    read: Read,
+    options: Mapping[str, str],
+    now: datetime,
+) -> Batch:
+    """Take one read document: document row, lines, batch and problems in the caller's transaction.
+
+    Args:
+        tx: Writing transaction.
+        actor: Needs ``intake:write``.
+        lake: Where the staged files go.
+        arrived: The stored document.
+        read: What was read from it.
+        options: Answers given for the parser, kept so that the document can be read again.
+        now: Instant of taking.
+
+    Returns:
+        The new batch; the existing one, marked ``already``, when another import of the same bytes was faster.
+    """
+    actor.must("intake:write")
+    await store.lock(tx)
+    again = await store.active_batch_of(tx, arrived.sha256)
+    if again:
+        return replace(again, already=True)
+    document = await store.put_document(
+        tx, sha256=arrived.sha256, name=arrived.name, size_bytes=arrived.size_bytes, now=now
+    )
+    batch = _described(new_id(), document, arrived, read, now)
+    if read.schema and read.staged and read.staged.rows:
+        mates = await store.delivered_with(tx, arrived.delivery)
+        named = await store.names_of(tx, dataset=read.schema.name, format_name=read.format)
+        taken = await lake.take(
+            tx,
+            read.schema,
+            read.staged,
+            batch=batch.id,
+            format_name=read.format,
+            siblings=mates | rules.siblings(arrived.name, named),
+            now=now,
+        )
+        batch = replace(
+            batch,
+            rows_taken=taken.rows,
+            rows_known=taken.known,
+            rows_replaced=taken.replaced,
+            totals=taken.totals,
+        )
+    await store.put_batch(tx, batch, delivery=arrived.delivery, options=options)
+    return batch
+
+
+def _described(identifier: UUID, document: UUID, arrived: Arrived, read: Read, now: datetime) -> Batch:
+    staged = read.staged
+    rows = staged.rows if staged else 0
+    refused = staged.rows_refused if staged else 0
+    problems = (*read.problems, *(staged.problems if staged else ()))
+    understood = read.schema is not None
+    return Batch(
+        id=identifier,
+        document=document,
+        file=arrived.name[-rules.NAME_CHARS_MAX :],
+        format=read.format,
+        title=read.title,
+        dataset=read.schema.name if read.schema else "",
+        kind=read.kind,
+        state=BatchState.IMPORTED if understood else BatchState.REFUSED,
+        certainty=read.certainty,
+        rows_read=rows + refused,
+        rows_taken=rows,
+        rows_known=0,
+        rows_refused=refused,
+        rows_replaced=0,
+        start=staged.start if staged else None,
+        end=staged.end if staged else None,
+        totals={},
+        balances=tuple(read.balances),
+        notes=tuple(read.notes),
+        imported_at=now,
+        problems=tuple(replace(problem, file=problem.file or arrived.name) for problem in problems),
+    )
+
+
+async def revert(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, now: datetime) -> list[UUID]:
+    """Take a batch back: its lines vanish, and what it had replaced is visible again.
+
+    Returns:
+        Other imported batches that overlap it; the caller reads their documents again and calls :func:`retake`, so that
+        rows they share with the reverted batch stay.
+
+    Raises:
+        NotFound: No such batch here.
+        Conflict: It is not imported.
+    """
+    actor.must("intake:write")
+    await store.lock(tx)
+    found = await store.batch(tx, batch)
+    if found is None:
+        raise NotFound("batch", str(batch))
+    if found.state is not BatchState.IMPORTED:
+        raise Conflict(f"Batch {batch} is {found.state}, so there is nothing to revert.")
+    others: list[UUID] = []
+    if found.dataset:
+        await lake.drop_batch(tx, batch, now=now)
+        others = [
+            other.id
+            for other in await store.batches(tx, limit=store.BATCHES_MAX, state=BatchState.IMPORTED)
+            if other.rows_known and other.dataset == found.dataset and other.id != batch
+        ]
+    await store.set_reverted(tx, batch, now=now)
+    return others
+
+
+async def retake(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, read: Read, now: datetime) -> None:
+    """Add the rows of an imported batch that the lake lacks since another batch was reverted."""
+    actor.must("intake:write")
+    await store.lock(tx)
+    found = await store.batch(tx, batch)
+    if found is None or read.schema is None or read.staged is None:
+        raise NotFound("batch", str(batch))
+    taken = await lake.take(
+        tx, read.schema, read.staged, batch=batch, format_name=found.format, siblings=frozenset(), now=now
+    )
+    totals: dict[str, Decimal] = dict(found.totals)
+    for currency, amount in taken.totals.items():
+        totals[currency] = totals.get(currency, Decimal(0)) + amount
+    rows = found.rows_taken + taken.rows
+    await store.count_again(tx, batch, taken=rows, known=found.rows_taken + found.rows_known - rows, totals=totals)
+
+
+async def get(tx: Tx, actor: Actor, *, batch: UUID) -> Batch:
+    """Return one batch; refuse with :class:`NotFound` when it is not of this organisation."""
+    actor.must("intake:read")
+    found = await store.batch(tx, batch)
+    if found is None:
+        raise NotFound("batch", str(batch))
+    return found
+
+
+async def history(
+    tx: Tx,
+    actor: Actor,
+    *,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int = 200,
+    state: BatchState | None = None,
+) -> list[Batch]:
+    """Return batches, newest first."""
+    actor.must("intake:read")
+    return await store.batches(tx, after=after, limit=limit, state=state)
+
+
+async def problems(tx: Tx, actor: Actor, *, batch: UUID, start: int = 0, limit: int = 200) -> list[Problem]:
+    """Return the problems of a batch in file order, from number ``start``."""
+    found = await get(tx, actor, batch=batch)
+    return await store.problems(tx, batch, file=found.file, start=start, limit=limit)
+
+
+async def source_of(tx: Tx, actor: Actor, *, batch: UUID) -> tuple[str, str, dict[str, str]]:
+    """Return (SHA-256, file name, options) of the document behind a batch."""
+    actor.must("intake:read")
+    found = await store.source_of(tx, batch)
+    if found is None:
+        raise NotFound("batch", str(batch))
+    return found
+
+
+async def file_names(tx: Tx, actor: Actor, *, batches: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the file names behind some batches (for evidence)."""
+    actor.must("intake:read")
+    return await store.files_of(tx, batches)
+
+
+async def mapping_for(tx: Tx, actor: Actor, *, fingerprint: str) -> dict[str, Any] | None:
+    """Return the mapping remembered for a table header."""
+    actor.must("intake:read")
+    return await store.mapping(tx, fingerprint)
+
+
+async def remember_mapping(
+    tx: Tx, actor: Actor, *, columns: Sequence[str], name: str, mapping: Mapping[str, Any], now: datetime
+) -> str:
+    """Remember how the columns of a header map to a line schema; return the header's fingerprint."""
+    actor.must("intake:write")
+    fingerprint = rules.header_fingerprint(columns)
+    await store.put_mapping(tx, fingerprint=fingerprint, name=name, mapping_=mapping, now=now)
+    return fingerprint
