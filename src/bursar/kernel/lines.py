@@ -31,7 +31,7 @@ class LineSchema:
         columns: Column name to Polars type, in file order.
         required: Columns that are never null in a taken row.
         day: The column (date or instant) that partitions it by month.
-        amount: The column whose sum per currency is the control total of a batch.
+        amount: The column whose sum per currency is the control total of a batch; empty where the table holds no money.
         scope: Columns that name the source account; a newer export replaces what it covers within one scope.
         identity: Columns that make two rows of overlapping documents the same row; empty where a newer export replaces
             the periods it covers instead (bills).
@@ -177,6 +177,88 @@ PAYMENT_LINES = LineSchema(
     coarse=(),
 )
 """One payment of an accounts-payable or open-spending export; money out is positive as in the source."""
+
+
+INVOICE_DETAIL_LINES = LineSchema(
+    name="invoice_detail",
+    columns={
+        "row": pl.Int64(),
+        "invoice_id": _TEXT,
+        "invoice_detail_id": _TEXT,
+        "invoice_issuer": _TEXT,
+        "billing_account_id": _TEXT,
+        "billing_period_start": pl.Date(),
+        "billing_period_end": pl.Date(),
+        "charge_category": _TEXT,
+        "description": _TEXT,
+        "billed_cost": DECIMAL,
+        "currency": _TEXT,
+        "payment_cost": DECIMAL,
+        "payment_currency": _TEXT,
+        "issue_day": pl.Date(),
+        "issue_status": _TEXT,
+        "due_day": pl.Date(),
+        "payment_terms": _TEXT,
+        "purchase_order": _TEXT,
+        "reference_invoice_id": _TEXT,
+        "last_updated": INSTANT,
+    },
+    required=frozenset({"row", "invoice_id", "billing_period_start", "billed_cost", "currency"}),
+    day="billing_period_start",
+    amount="billed_cost",
+    scope=("invoice_issuer", "billing_account_id"),
+)
+"""One line of a vendor's invoice: FOCUS 1.4 InvoiceDetail in snake_case."""
+
+CONTRACT_COMMITMENT_LINES = LineSchema(
+    name="contract_commitment",
+    columns={
+        "row": pl.Int64(),
+        "contract_id": _TEXT,
+        "contract_commitment_id": _TEXT,
+        "provider": _TEXT,
+        "invoice_issuer": _TEXT,
+        "category": _TEXT,
+        "type": _TEXT,
+        "description": _TEXT,
+        "status": _TEXT,
+        "payment_model": _TEXT,
+        "period_start": pl.Date(),
+        "period_end": pl.Date(),
+        "contract_start": pl.Date(),
+        "contract_end": pl.Date(),
+        "cost": DECIMAL,
+        "currency": _TEXT,
+        "quantity": DECIMAL,
+        "unit": _TEXT,
+        "discount_percentage": DECIMAL,
+        "applicability": _TEXT,
+        "last_updated": INSTANT,
+    },
+    required=frozenset({"row", "contract_commitment_id", "period_start", "currency"}),
+    day="period_start",
+    amount="cost",
+    scope=("provider", "contract_commitment_id"),
+)
+"""One commitment of a contract: FOCUS 1.3 and 1.4 ContractCommitment in snake_case."""
+
+BILLING_PERIOD_LINES = LineSchema(
+    name="billing_period",
+    columns={
+        "row": pl.Int64(),
+        "invoice_issuer": _TEXT,
+        "start": pl.Date(),
+        "end": pl.Date(),
+        "status": _TEXT,
+        "created": INSTANT,
+        "last_updated": INSTANT,
+    },
+    required=frozenset({"row", "start", "status"}),
+    day="start",
+    amount="",
+    scope=("invoice_issuer",),
+)
+"""Whether a vendor's billing period is open or closed: FOCUS 1.4 BillingPeriod; it holds no money."""
 
 
 class DocumentKind(StrEnum):

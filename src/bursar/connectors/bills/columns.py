@@ -15,6 +15,9 @@ from bursar.kernel.lines import DECIMAL, INSTANT, REFUSED, LineSchema
 TEXT_SHOWN_MAX = 40
 """How much of an unreadable value a problem quotes."""
 
+YEAR_MIN = 1990
+"""No bill is older."""
+
 _GROUPED = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 _COMMA = r"^[+-]?\d{1,3}(\.?\d{3})*,\d+$"
 
@@ -86,8 +89,18 @@ def _instants(column: pl.Series, form: str) -> pl.Series:
     if form in _ZONED_FORMS:
         return column.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
     if form in _DAY_FORMS:
-        return column.str.to_date(form, strict=False).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return column.str.to_datetime(form, strict=False, time_unit="us").dt.replace_time_zone("UTC")
+        days = column.str.to_date(form, strict=False)
+        naive = _after_the_floor(days.cast(pl.Datetime("us")))
+    else:
+        naive = column.str.to_datetime(form, strict=False, time_unit="us")
+        naive = _after_the_floor(naive) if form.startswith("%m") else naive
+    return naive.dt.replace_time_zone("UTC")
+
+
+def _after_the_floor(instants: pl.Series) -> pl.Series:
+    """Drop years such as 21, which are two digits read by a form that wants four."""
+    early = (instants.dt.year() < YEAR_MIN).fill_null(value=False)
+    return instants.scatter(early.arg_true(), None) if early.any() else instants
 
 
 def read_day(column: pl.Series) -> pl.Series:
@@ -247,6 +260,43 @@ def quoted(text: pl.Expr) -> pl.Expr:
     """Return text as a JSON string; control characters become spaces."""
     safe = text.str.replace_all("\\", r"\\", literal=True).str.replace_all('"', r"\"", literal=True)
     return pl.concat_str(pl.lit('"'), safe.str.replace_all(r"[\x00-\x1f]", " "), pl.lit('"'))
+
+
+def tags_as_json(source: Source, prefixes: Sequence[str]) -> pl.Expr:
+    """Return one JSON object from the columns whose name begins with one of ``prefixes``; empty tags are left out.
+
+    The key is the rest of the column name after the first prefix that fits.
+    """
+    named: dict[str, str] = {}
+    for column in source.types:
+        fitting = next((prefix for prefix in prefixes if column.lower().startswith(prefix.lower())), None)
+        if fitting is not None and len(column) > len(fitting):
+            named[column] = column[len(fitting) :]
+    if not named:
+        return pl.lit(None, dtype=pl.String())
+    columns = [_as_text(name, source.types[name]).alias(name) for name in named]
+    return pl.struct(columns).map_batches(
+        lambda rows: _tag_objects(rows, named), return_dtype=pl.String(), is_elementwise=True
+    )
+
+
+def _tag_objects(rows: pl.Series, named: Mapping[str, str]) -> pl.Series:
+    """Build the JSON objects of a batch from the tag columns that have any value in it."""
+    import orjson
+
+    table = rows.struct.unnest()
+    used = [name for name in named if table[name].null_count() < len(rows)]
+    if not used:
+        return pl.Series(rows.name, [None], dtype=pl.String()).new_from_index(0, len(rows))
+    pairs = [
+        pl.when(pl.col(name).is_not_null()).then(
+            pl.concat_str(pl.lit(orjson.dumps(named[name]).decode() + ":"), quoted(pl.col(name)))
+        )
+        for name in used
+    ]
+    joined = pl.concat_str(pairs, separator=",", ignore_nulls=True)
+    whole = pl.when(joined != "").then(pl.concat_str(pl.lit("{"), joined, pl.lit("}")))
+    return table.select(whole.alias(rows.name)).to_series()
 
 
 def _temporal(name: str, kind: pl.DataType, read: Callable[[pl.Series], pl.Series], target: pl.DataType) -> pl.Expr:

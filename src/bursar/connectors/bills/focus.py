@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from bursar.connectors.bills.columns import Lines, by_unique
+from bursar.connectors.bills.services import aws_instance_of
 from bursar.connectors.bills.source import Source, header_of, open_source
 from bursar.kernel.connector import Head
 from bursar.kernel.errors import Invalid
@@ -170,16 +171,8 @@ def _instance_type(lines: Lines) -> pl.Expr:
     if (told := lines.raw_text("x_InstanceType")) is not None:
         ways.insert(0, told)
     if (meter := lines.raw_text("SkuMeter", "x_UsageType")) is not None:
-        ways.append(by_unique(meter, _aws_instance_of))
+        ways.append(by_unique(meter, aws_instance_of))
     return pl.coalesce(ways) if ways else pl.lit(None, dtype=pl.String())
-
-
-_AWS_INSTANCE = re.compile(r"(?:Usage|Instance|Node|Cluster)[^:]*:((?:db|cache|ml|search)?\.?[a-z0-9-]+\.[a-z0-9-]+)")
-
-
-def _aws_instance_of(meter: str) -> str | None:
-    found = _AWS_INSTANCE.search(meter)
-    return found[1] if found else None
 
 
 def _provider(lines: Lines, options: Mapping[str, str]) -> list[str]:

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -77,6 +77,13 @@ class Source:
     def has(self, *names: str) -> bool:
         """Tell whether every one of ``names`` exists."""
         return all(key_of(name) in self.names for name in names)
+
+    def plus(self, added: Mapping[str, pl.Expr]) -> "Source":
+        """Return the source with further text columns computed from its own."""
+        if not added:
+            return self
+        types = {**self.types, **dict.fromkeys(added, pl.String())}
+        return replace(self, frame=self.frame.with_columns(**added), types=types, names=_named(types))
 
 
 def header_of(head: Head) -> frozenset[str]:
