@@ -1,0 +1,1 @@
+"""Decisions about bank movements, pure, by noun: payee names, recurring series, payments made twice."""

@@ -1,0 +1,95 @@
+"""Payments made twice: same payee and amount within days, outside the payee's own rhythm."""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import polars as pl
+
+from bursar.parts.banking.rules.recurring import Recurring
+
+WINDOW_DAYS = 21
+"""Two payments of one invoice are booked at most this many days apart."""
+
+FLOOR = Decimal(50)
+"""Smallest amount, in major units of its currency, worth a look."""
+
+REFERENCE_CHARS_MIN = 4
+"""Shortest reference that can prove two payments to be of one invoice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Double:
+    """Two payments that look like one obligation paid twice; ``sure`` is a probability, ``why`` says what speaks for it."""
+
+    account: str
+    payee: str
+    label: str
+    currency: str
+    amount: Decimal
+    days: tuple[date, date]
+    rows: tuple[tuple[str, int], tuple[str, int]]
+    reference: str
+    sure: float
+    why: str
+
+
+def doubles(lines: pl.DataFrame, series: list[Recurring]) -> list[Double]:
+    """Find payments made twice.
+
+    A pair counts when payee, currency and amount are equal, it lies within :data:`WINDOW_DAYS`, and the amount is not
+    usual for that payee: it occurs exactly twice in the year around, and not as part of a recurring series. An equal
+    reference makes it nearly certain.
+
+    Args:
+        lines: Booked movements with ``payee``, ``label`` and ``reference_key`` (digits and letters of the reference).
+        series: Recurring series of the same movements.
+
+    Returns:
+        Pairs, the largest amount first.
+    """
+    regular = {(one.account, one.payee, one.currency) for one in series if one.per_year >= 26 or one.varies == 0}
+    out = lines.filter(pl.col("amount") <= -FLOOR).sort("booking_date", "row")
+    keys = ["account", "payee", "currency", "amount"]
+    pairs = (
+        out.group_by(keys, maintain_order=True)
+        .agg(pl.col("label").first(), "booking_date", "batch", "row", "reference_key")
+        .filter(pl.col("booking_date").list.len() >= 2)
+    )
+    found = []
+    for row in pairs.iter_rows(named=True):
+        found += _pairs_in(row, regular=(row["account"], row["payee"], row["currency"]) in regular)
+    return sorted(found, key=lambda pair: (-pair.amount, pair.payee))
+
+
+def _pairs_in(row: dict[str, list[object] | object], *, regular: bool) -> list[Double]:
+    days: list[date] = row["booking_date"]  # type: ignore[assignment]
+    batches: list[str] = row["batch"]  # type: ignore[assignment]
+    numbers: list[int] = row["row"]  # type: ignore[assignment]
+    references: list[str] = row["reference_key"]  # type: ignore[assignment]
+    found = []
+    for first in range(len(days) - 1):
+        second = first + 1
+        near = (days[second] - days[first]).days <= WINDOW_DAYS
+        reference = references[second] or ""
+        proven = len(reference) >= REFERENCE_CHARS_MIN and reference == references[first]
+        if not near or (not proven and (regular or len(days) > 2)):
+            continue
+        if references[first] and reference and not proven:
+            continue
+        sure, why = (0.97, "same reference") if proven else (0.7, "no other payment of this amount to this payee")
+        found.append(
+            Double(
+                account=str(row["account"]),
+                payee=str(row["payee"]),
+                label=str(row["label"]),
+                currency=str(row["currency"]),
+                amount=-row["amount"],  # type: ignore[operator]
+                days=(days[first], days[second]),
+                rows=((batches[first], numbers[first]), (batches[second], numbers[second])),
+                reference=reference if proven else "",
+                sure=sure,
+                why=why,
+            )
+        )
+    return found
