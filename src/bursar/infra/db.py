@@ -7,6 +7,7 @@ that setting, and the application's role cannot step around it: without an organ
 Isolation is READ COMMITTED. Rules about money hold through row locks and constraints, never through SERIALIZABLE alone.
 """
 
+import asyncio
 import itertools
 import os
 import time
@@ -23,10 +24,12 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from bursar.infra import schema
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Refusal, Unavailable
 
-APP_ROLE = "bursar_app"
+APP_ROLE = schema.APP
+ORG_SETTING = schema.ORG_SETTING
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
 POOL_WAIT_S = 10
@@ -39,6 +42,7 @@ SLOW_QUERY_S = 0.1
 COME_BACK_S = 10.0
 """How long the start of a transaction waits for a database that restarts."""
 
+Driver = psycopg.AsyncConnection[Any]
 Statement = sa.Executable | str
 QueryObserver = Callable[[float, Statement], None]
 
@@ -237,6 +241,7 @@ class Database:
         pool_size: Connections kept open.
         pool_overflow: Further connections at peaks.
         application_filter: False switches :meth:`Tx.own` off, to prove that row-level security holds alone.
+        come_back_s: How long the start of a transaction waits for a database that restarts.
     """
 
     def __init__(
@@ -246,8 +251,10 @@ class Database:
         pool_size: int = POOL_SIZE,
         pool_overflow: int = POOL_OVERFLOW,
         application_filter: bool = True,
+        come_back_s: float = COME_BACK_S,
     ) -> None:
         self._filter = application_filter
+        self._come_back_s = come_back_s
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -297,24 +304,22 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, mode: str, org: str, actor: Actor) -> AsyncIterator[Tx]:
-        begin = f"begin{mode}; set local {'bursar.org'} = '{org}'"
-        conn = await self._begun(begin)
+        conn, driver = await self._begun(f"begin{mode}; set local role {APP_ROLE}; set local {ORG_SETTING} = '{org}'")
         try:
             tx = Tx(conn, actor, application_filter=self._filter)
             yield tx
-            await self._commit(conn)
+            await _commit(driver)
         except sa.exc.DBAPIError as error:
             raise _refusal_of(error) from error
         finally:
-            await conn.close()  # rolls back what is not committed
+            # Rolls back what is not committed; shielded, so that a cancelled request still gives its connection back.
+            await asyncio.shield(asyncio.ensure_future(_give_back(conn, driver)))
         for callback in tx._after_commit:  # noqa: SLF001  the two classes are one unit
             callback()
 
-    async def _begun(self, begin: str) -> AsyncConnection:
+    async def _begun(self, begin: str) -> tuple[AsyncConnection, Driver]:
         """Return a connection on which ``begin`` ran, waiting for a database that is just restarting."""
-        import asyncio
-
-        end = time.monotonic() + COME_BACK_S
+        end = time.monotonic() + self._come_back_s
         while True:
             try:
                 conn = await self.engine.connect()
@@ -327,7 +332,8 @@ class Database:
                 raise Unavailable("The database's pool of connections") from error
             start = time.perf_counter()
             try:
-                await (await driver_of(conn)).execute(begin.encode(), prepare=False)
+                driver = await driver_of(conn)
+                await driver.execute(begin.encode(), prepare=False)
             except psycopg.OperationalError as error:
                 await conn.invalidate()
                 await conn.close()
@@ -338,22 +344,27 @@ class Database:
                 await conn.close()
                 raise
             _observe(time.perf_counter() - start, "begin")
-            return conn
+            return conn, driver
 
-    @staticmethod
-    async def _commit(conn: AsyncConnection) -> None:
-        driver = await driver_of(conn)
-        if driver.info.transaction_status == TransactionStatus.INERROR:
-            message = "a failed statement was swallowed inside the transaction; use tx.savepoint() around it"
-            raise RuntimeError(message)
-        start = time.perf_counter()
-        try:
-            await driver.commit()
-        except psycopg.OperationalError as error:
-            if driver.closed:
-                raise OutcomeUnknown from error
-            raise
-        _observe(time.perf_counter() - start, "commit")
+
+async def _commit(driver: Driver) -> None:
+    if driver.info.transaction_status == TransactionStatus.INERROR:
+        message = "a failed statement was swallowed inside the transaction; use tx.savepoint() around it"
+        raise RuntimeError(message)
+    start = time.perf_counter()
+    try:
+        await driver.commit()
+    except psycopg.OperationalError as error:
+        if driver.closed:
+            raise OutcomeUnknown from error
+        raise
+    _observe(time.perf_counter() - start, "commit")
+
+
+async def _give_back(conn: AsyncConnection, driver: Driver) -> None:
+    if driver.closed and not conn.invalidated:
+        await conn.invalidate()
+    await conn.close()
 
 
 def connect_args(role: str = APP_ROLE) -> Mapping[str, Any]:
@@ -376,7 +387,7 @@ def connect_args(role: str = APP_ROLE) -> Mapping[str, Any]:
     }
 
 
-async def driver_of(conn: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+async def driver_of(conn: AsyncConnection) -> Driver:
     """Return the psycopg connection beneath."""
     driver = (await conn.get_raw_connection()).driver_connection
     if not isinstance(driver, psycopg.AsyncConnection):
