@@ -5,9 +5,10 @@ markup and bidirectional marks included; showing them harmlessly is the reader's
 expanded. Deliberately absent: trades of investment accounts (counted and reported), PDF statements.
 """
 
+from bursar.connectors.banks.bank_csv import BankCsv
 from bursar.connectors.banks.camt import Camt
 from bursar.connectors.banks.ofx import Ofx
 from bursar.kernel.connector import FileConnector
 
-BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(), Camt())
+BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(), Camt(), BankCsv())
 """Every format of this package, most specific first."""

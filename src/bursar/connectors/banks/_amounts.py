@@ -93,3 +93,68 @@ def one_day(text: str) -> date | None:
     """Read a single ``YYYYMMDD…`` date; None when it is none."""
     value: date | None = compact_days(pl.Series([text], dtype=pl.String)).item()
     return value
+
+
+_NEGATIVE = r"^\((.*)\)$|^(.*[^-])-$|^-?\s*[£$€¥₹]?\s*-(.*)$"
+_MARKED = r"^\d+([.,])(\d{1,2}|\d{4,15})$"
+_BOTH = r"^\d{1,3}(?:([.,])\d{2,3})+([.,])\d*$"
+_GROUPS = r"^\d{1,3}(?:([.,])\d{3}){2,}$"
+
+
+def _bare(texts: pl.Series) -> pl.DataFrame:
+    """Return the column as unsigned digits with separators (``t``) and whether it is negative (``minus``)."""
+    t = pl.col("t")
+    frame = pl.DataFrame({"t": texts.cast(pl.String).str.strip_chars()})
+    frame = frame.with_columns(t.str.replace_all(r"[\s\u{a0}\u{202f}'’]", "").str.replace("−", "-", literal=True))
+    minus = t.str.contains(_NEGATIVE) | t.str.contains(r"^-") | t.str.contains(r"^[£$€¥₹]-") | t.str.contains(r"^\(")
+    minus = minus | t.str.contains(r"(?i)[0-9.,]DR$")
+    cleaned = t.str.replace(r"^\((.*)\)$", "$1").str.replace(r"-$", "").str.replace(r"^[+-]", "")
+    cleaned = cleaned.str.replace(r"(?i)([0-9])(?:CR|DR)$", "$1").str.replace(r"^(?:[£$€¥₹]|[A-Z]{3})", "")
+    cleaned = cleaned.str.replace(r"(?:[£$€¥₹]|[A-Z]{3})$", "").str.replace(r"^[+-]", "")
+    return frame.with_columns(minus.fill_null(value=False).alias("minus")).with_columns(cleaned)
+
+
+def mark_of(texts: pl.Series) -> str:
+    """Return the decimal mark that the column shows: ``.``, ``,`` or "" when it shows none.
+
+    ``1,50`` and ``1.234,5`` show a comma, ``1,234.5`` and ``1,234,567`` a point, ``1,234`` nothing.
+    """
+    t = pl.col("t")
+    votes = _bare(texts).select(
+        pl.coalesce(t.str.extract(_MARKED), t.str.extract(_BOTH, 2)).alias("mark"),
+        t.str.extract(_GROUPS).alias("group"),
+    )
+    both = votes.with_columns(
+        pl.when(pl.col("mark").is_null() & (pl.col("group") == ",")).then(pl.lit("."))
+        .when(pl.col("mark").is_null() & (pl.col("group") == ".")).then(pl.lit(","))
+        .otherwise(pl.col("mark"))
+        .alias("mark")
+    )  # fmt: skip
+    counts = both.get_column("mark").drop_nulls().value_counts(sort=True)
+    return "" if counts.is_empty() else str(counts.item(0, 0))
+
+
+def loose(texts: pl.Series, mark: str) -> pl.Series:
+    """Read amounts as statements and spreadsheets print them: ``£1,234.50``, ``(12.00)``, ``1.234,56-``, ``20 CR``.
+
+    Args:
+        texts: Text column.
+        mark: The decimal mark, ``.`` or ``,``; "" when the column shows none, where ``1,234`` stays unread.
+
+    Returns:
+        ``Decimal(38, 15)``; null where the text is no amount or is grouped otherwise than by thousands.
+    """
+    frame = _bare(texts)
+    group = "," if mark == "." else "."
+    t = pl.col("t")
+    if mark:
+        grouped = t.str.contains(rf"^\d{{1,3}}(?:\{group}\d{{2,3}})*\{group}\d{{3}}(?:\{mark}\d*)?$")
+        digits = pl.when(grouped).then(t.str.replace_all(group, "", literal=True)).otherwise(t)
+        digits = digits.str.replace(mark, ".", literal=True) if mark == "," else digits
+        unread = t.str.contains(group, literal=True) & ~grouped
+    else:
+        digits, unread = t, t.str.contains(r"[.,]")
+    signed = frame.select(
+        pl.when(~unread).then(pl.concat_str(pl.when("minus").then(pl.lit("-")).otherwise(pl.lit("")), digits))
+    )
+    return plain(signed.to_series()).alias(texts.name)

@@ -52,11 +52,14 @@ class Table:
         """Return the first rows as lists of stripped text."""
         return [[(cell or "").strip() for cell in row] for row in self.rows.head(LOOK_AHEAD).iter_rows()]
 
-    def after(self, row: int) -> "Table":
-        """Return the table without its first ``row`` rows (preamble and header) and without blank rows."""
+    def after(self, row: int, *, repeated: Sequence[str] = ()) -> "Table":
+        """Return the table without its first ``row`` rows, without blank rows and without repetitions of its header."""
         rows, lines = self.rows[row:], self.lines[row:]
-        blank = rows.select(pl.all_horizontal(pl.all().fill_null("").str.strip_chars() == "")).to_series()
-        return replace(self, rows=rows.filter(~blank), lines=lines.filter(~blank))
+        drop = rows.select(pl.all_horizontal(pl.all().fill_null("").str.strip_chars() == "")).to_series()
+        if repeated:
+            same = [pl.col(f"c{i}").fill_null("").str.strip_chars() == cell for i, cell in enumerate(repeated)]
+            drop = drop | rows.select(pl.all_horizontal(same)).to_series()
+        return replace(self, rows=rows.filter(~drop), lines=lines.filter(~drop))
 
 
 def read(document: Path) -> Table:
@@ -120,7 +123,6 @@ def _fast(text: str, delimiter: str, width: int) -> Table | None:
             separator=delimiter,
             schema=dict.fromkeys(names, pl.String()),
             infer_schema=False,
-            missing_utf8_is_empty_string=False,
         )
     except (pl.exceptions.PolarsError, ValueError):
         return None

@@ -111,7 +111,7 @@ def _declared(data: bytes) -> str:
     head = data[:2000]
     if found := _XML_ENCODING.search(head):
         return str(found[1], "ascii")
-    labels = {key: value.decode("ascii") for key, value in _SGML_ENCODING.findall(head)}
+    labels: dict[bytes, str] = {key: value.decode("ascii") for key, value in _SGML_ENCODING.findall(head)}
     return (
         labels.get(b"CHARSET", "") if labels.get(b"ENCODING", "").upper() == "USASCII" else labels.get(b"ENCODING", "")
     )
