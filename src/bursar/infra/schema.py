@@ -28,7 +28,9 @@ GLOBAL_TABLES: Mapping[str, str] = {
 }
 """Tables without row-level security that no ``tables.py`` declares, and why."""
 
-DEFINER_FUNCTIONS: Mapping[str, str] = {}
+DEFINER_FUNCTIONS: Mapping[str, str] = {
+    "bursar_erase_step": "deletes rows of an organisation whose grace period is over, append-only ones too; refuses any other",
+}
 """SECURITY DEFINER functions that are allowed, and why; each takes the organisation from the setting."""
 
 
@@ -99,6 +101,24 @@ def global_grants(op: Operations, table: str, *, append_only: bool = False) -> N
     op.execute(f"grant select on {table} to {BACKUP}")
 
 
+def confine(op: Operations, table: str, *, column: str = "org") -> None:
+    """Confine an allow-listed global table: inside a transaction of an organisation only its rows are visible.
+
+    For what must be found before the organisation is known (a session by its secret, the memberships of a person): a
+    transaction without an organisation sees all rows, one with an organisation sees and writes its own only.
+
+    Args:
+        op: Alembic's ``op``.
+        table: A table declared with ``global_table``.
+        column: The column that holds the organisation's id.
+    """
+    rule = f"{column} = nullif(current_setting('{ORG_SETTING}', true), '')::uuid"
+    free = f"nullif(current_setting('{ORG_SETTING}', true), '') is null"
+    op.execute(f"alter table {table} enable row level security")
+    op.execute(f"alter table {table} force row level security")
+    op.execute(f"create policy {table}_confined on {table} using ({rule} or {free}) with check ({rule} or {free})")
+
+
 @dataclass(frozen=True, slots=True)
 class Lint:
     """One check of the catalogue: a query whose every row is a fault, and what the fault lets happen."""
@@ -119,6 +139,9 @@ LINTS: Sequence[Lint] = (
            union all
            select p.tablename || ' policy ' || p.policyname from pg_policies p
            where p.schemaname = 'public'
+             and not (p.tablename = any (:global_tables) and p.qual is not distinct from p.with_check
+                      and p.cmd = 'ALL' and p.permissive = 'PERMISSIVE'
+                      and p.qual ~ '^\\(\\((org|id) = \\(NULLIF\\(current_setting\\(''bursar.org''::text, true\\), ''''::text\\)\\)::uuid\\) OR \\(NULLIF\\(current_setting\\(''bursar.org''::text, true\\), ''''::text\\) IS NULL\\)\\)$')
              and (p.qual is distinct from p.with_check or p.cmd <> 'ALL' or p.permissive <> 'PERMISSIVE'
                   or p.qual !~ '^\\(org = \\(NULLIF\\(current_setting\\(''bursar.org''::text, true\\), ''''::text\\)\\)::uuid\\)$')""",
     ),

@@ -1,0 +1,1 @@
+"""Decisions of identity, by noun; pure."""
