@@ -204,7 +204,7 @@ def _described(path: Path, schema: LineSchema) -> StagedFile:
 
 
 def _totals(paths: Sequence[Path], schema: LineSchema) -> dict[str, Decimal]:
-    if not paths:
+    if not paths or not schema.amount:
         return {}
     sums = (
         pl.scan_parquet(list(paths), hive_partitioning=False)

@@ -208,6 +208,7 @@ def _as_credit(lines: Lines) -> None:
     for name in ("list_cost", "pricing_quantity", "consumed_quantity", "list_unit_price", "contracted_unit_price"):
         if name in lines.found:
             lines.put(name, pl.when(~_is_credit()).then(lines.found[name]))
+            lines.raw[name] = pl.when(~_is_credit()).then(lines.raw[name])
     if "list_cost" not in lines.found:
         lines.put("list_cost", pl.when(~_is_credit()).then(lines.found["billed_cost"]))
 

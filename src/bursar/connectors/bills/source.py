@@ -146,7 +146,7 @@ def _open_parquet(document: Path) -> Source:
     except (pl.exceptions.PolarsError, OSError) as error:
         what = f"{document.name} begins like Parquet but cannot be read: {str(error)[:120]}"
         raise Invalid(what, "Fetch the file again; it was probably cut off.") from error
-    frame = pl.scan_parquet(document, row_index_name="_row", row_index_offset=1)
+    frame = pl.scan_parquet(document, glob=False, row_index_name="_row", row_index_offset=1)
     return Source(frame, dict(schema), _named(schema))
 
 
@@ -186,6 +186,7 @@ def _open_csv(document: Path, nulls: tuple[str, ...]) -> Source:
         null_values=list(nulls) or None,
         truncate_ragged_lines=True,
         missing_columns="insert",
+        glob=False,
         row_index_name="_row",
         row_index_offset=lines + 1,
     )
