@@ -252,7 +252,7 @@ class Lake:
             )
             .values(dropped_at=None, dropped_by=None)
         )
-        return sum(rows for rows, owner in gone if owner == batch)
+        return sum(int(row.rows) for row in gone if row.batch == batch)
 
     async def overlapping(self, tx: Tx, dataset: str, batch: UUID) -> list[UUID]:
         """Return other visible-or-empty batches of ``dataset`` added after ``batch`` in the months it touched."""

@@ -8,12 +8,14 @@ from datetime import date, datetime
 from typing import Any
 
 from bursar.core.findings import rules, store
-from bursar.core.findings.rules import Kept, Totals
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound
 from bursar.kernel.finding import Finding, FindingState
 from bursar.kernel.money import Money
+
+Kept = rules.Kept
+Totals = rules.Totals
 
 _NAME = re.compile(r"[Ff]?(\d{1,12})")
 

@@ -9,44 +9,22 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
 from bursar.core.intake import rules, service
 from bursar.core.intake.service import Arrived, Batch, Read
+from bursar.infra.archives import ArchiveRefused, Member, unpack
 from bursar.infra.db import Database, new_id
+from bursar.infra.files import FileStore
 from bursar.infra.lake import Lake
 from bursar.infra.lake_stage import Staged
 from bursar.infra.sandbox import ImportRefused, Limits, Sandbox
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Problem
 from bursar.kernel.lines import LineSchema
-
-
-class Documents(Protocol):
-    """Where the bytes of documents are kept."""
-
-    async def keep(self, path: Path) -> str:
-        """Store the file durably; return its SHA-256 in hex."""
-
-    async def fetch(self, sha256: str, to: Path) -> None:
-        """Copy stored bytes to a local file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One decompressed document of a delivery: a local path, and its name for people (``bills.zip/aws-01.csv``)."""
-
-    path: Path
-    name: str
-    problem: Problem | None = None
-
-
-Expand = Callable[[Path, Path], Sequence[Member]]
-"""Turns a received file (plain, gz, zst, zip) into its documents inside a scratch folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +38,15 @@ class Importer:
         sandbox: Where foreign bytes are parsed.
         parser: ``module:function`` that reads one document in the child.
         schemas: Line schemas by name.
-        expand: Opens archives.
         scratch: Folder for files that live only during an import; on the lake's file system.
     """
 
     db: Database
     lake: Lake
-    documents: Documents
+    documents: FileStore
     sandbox: Sandbox
     parser: str
     schemas: Mapping[str, LineSchema]
-    expand: Expand
     scratch: Path
 
     async def import_paths(
@@ -103,14 +79,15 @@ class Importer:
         path, name = received
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            problem = None
             try:
-                members = await asyncio.to_thread(self.expand, path, Path(folder))
-            except ImportRefused as refused:
-                members = [Member(path, name, Problem(what=str(refused), fix=refused.fix, file=name))]
+                members = await asyncio.to_thread(unpack, path, Path(folder), name=name)
+            except ArchiveRefused as refused:
+                members = [Member(name, path, path.stat().st_size)]
+                problem = Problem(what=str(refused), fix=refused.fix, file=name)
             for member in members:
-                shown = name if member.path == path or not member.name else f"{name}/{member.name}"
                 yield await self.import_document(
-                    actor, replace(member, name=shown), delivery=delivery, clock=clock, options=options
+                    actor, member, delivery=delivery, clock=clock, options=options, problem=problem
                 )
 
     async def import_document(
@@ -121,18 +98,21 @@ class Importer:
         delivery: UUID,
         clock: Callable[[], datetime],
         options: Mapping[str, str],
+        problem: Problem | None = None,
     ) -> Batch:
-        """Import one document; return its batch (``already`` when these bytes were imported before)."""
-        size = (await asyncio.to_thread(member.path.stat)).st_size
-        sha256 = await self.documents.keep(member.path)
+        """Import one document; return its batch (``already`` when these bytes were imported before).
+
+        ``problem`` says why the document was not even opened (an archive over its limits).
+        """
+        sha256 = (await self.documents.put(actor.org, member.path)).digest
         async with self.db.reading(actor) as tx:
             known = await service.known(tx, actor, sha256=sha256)
         if known:
             return known
         folder = self.scratch / f"stage-{new_id()}"
         try:
-            if member.problem:
-                read = _unread(member.problem)
+            if problem:
+                read = _unread(problem)
             else:
                 read = await self.read(member.path, member.name, folder, options)
             async with self.db.writing(actor) as tx:
@@ -140,7 +120,7 @@ class Importer:
                     tx,
                     actor,
                     lake=self.lake,
-                    arrived=Arrived(sha256, member.name, size, delivery),
+                    arrived=Arrived(sha256, member.name, member.size, delivery),
                     read=read,
                     options=options,
                     now=clock(),
@@ -181,9 +161,8 @@ class Importer:
                 sha256, name, options = await service.source_of(tx, actor, batch=other)
             folder = self.scratch / f"stage-{new_id()}"
             try:
-                folder.mkdir(parents=True)
-                await self.documents.fetch(sha256, folder / "document")
-                read = await self.read(folder / "document", name, folder / "lines", options)
+                async with self.documents.local(actor.org, sha256) as path:
+                    read = await self.read(path, name, folder, options)
                 async with self.db.writing(actor) as tx:
                     await service.retake(tx, actor, lake=self.lake, batch=other, read=read, now=clock())
             finally:

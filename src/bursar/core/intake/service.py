@@ -49,7 +49,7 @@ class Read:
 
 async def known(tx: Tx, actor: Actor, *, sha256: str) -> Batch | None:
     """Return the batch that already holds these bytes, marked ``already``; None when they are new here."""
-    actor.must("intake:write")
+    actor.must("intake:import")
     found = await store.active_batch_of(tx, sha256)
     return replace(found, already=True) if found else None
 
@@ -68,7 +68,7 @@ async def take(
 
     Args:
         tx: Writing transaction.
-        actor: Needs ``intake:write``.
+        actor: Needs ``intake:import``.
         lake: Where the staged files go.
         arrived: The stored document.
         read: What was read from it.
@@ -78,7 +78,7 @@ async def take(
     Returns:
         The new batch; the existing one, marked ``already``, when another import of the same bytes was faster.
     """
-    actor.must("intake:write")
+    actor.must("intake:import")
     await store.lock(tx)
     again = await store.active_batch_of(tx, arrived.sha256)
     if again:
@@ -152,7 +152,7 @@ async def revert(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, now: datetime
         NotFound: No such batch here.
         Conflict: It is not imported.
     """
-    actor.must("intake:write")
+    actor.must("intake:revert")
     await store.lock(tx)
     found = await store.batch(tx, batch)
     if found is None:
@@ -173,7 +173,7 @@ async def revert(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, now: datetime
 
 async def retake(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, read: Read, now: datetime) -> None:
     """Add the rows of an imported batch that the lake lacks since another batch was reverted."""
-    actor.must("intake:write")
+    actor.must("intake:import")
     await store.lock(tx)
     found = await store.batch(tx, batch)
     if found is None or read.schema is None or read.staged is None:
@@ -241,7 +241,7 @@ async def remember_mapping(
     tx: Tx, actor: Actor, *, columns: Sequence[str], name: str, mapping: Mapping[str, Any], now: datetime
 ) -> str:
     """Remember how the columns of a header map to a line schema; return the header's fingerprint."""
-    actor.must("intake:write")
+    actor.must("intake:import")
     fingerprint = rules.header_fingerprint(columns)
     await store.put_mapping(tx, fingerprint=fingerprint, name=name, mapping_=mapping, now=now)
     return fingerprint

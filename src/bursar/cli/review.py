@@ -1,0 +1,291 @@
+"""``bursar review``: the main job, one screen."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bursar.cli import running
+from bursar.cli.main import OK, REFUSED_INPUT, THRESHOLD
+
+if TYPE_CHECKING:
+    from bursar.core.findings.service import Kept
+    from bursar.core.intake.service import Batch
+    from bursar.reports.review import Review
+    from bursar.wiring import House
+
+FILES_SHOWN = 12
+"""Lines about files on the first screen; the rest is summed up."""
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--org", default=None, help="Keep the facts apart under this organisation's name.")
+@click.option("--home", type=click.Path(path_type=Path), default=None, help="Folder of everything Bursar keeps.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the findings as CSV.")
+@click.option("--html", type=click.Path(path_type=Path), default=None, help="Also write a self-contained report here.")
+@click.option("--fail-over", type=str, default=None, help="Exit 3 when more money than this is worth acting on.")
+@click.option("--currency", default=None, help="Show totals of this currency first.")
+def review(
+    paths: tuple[Path, ...],
+    org: str | None,
+    home: Path | None,
+    as_json: bool,
+    as_csv: bool,
+    html: Path | None,
+    fail_over: str | None,
+    currency: str | None,
+) -> int:
+    """Read bills and statements in PATHS (files or folders); print what is worth doing.
+
+    Nothing leaves this machine. What is read is kept in the home folder, so the next review is faster; the same file
+    twice adds nothing. `bursar revert` takes an import back.
+    """
+    from bursar import wiring
+    from bursar.kernel.money import decimal_from
+
+    try:
+        limit = decimal_from(fail_over) if fail_over else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--fail-over") from error
+    progress = _Progress(quiet=not running.interactive())
+
+    async def use(house: "House") -> "Review":
+        made = await wiring.review(house, paths, org=wiring.org_named(org), on_batch=progress)
+        if html:
+            html.write_text(await wiring.report(house, made, org=wiring.org_named(org)), encoding="utf-8")  # noqa: ASYNC240
+        return made
+
+    made = running.in_house(use, home=home)
+    progress.clear()
+    if as_json:
+        running.print_json(as_dict(made))
+    elif as_csv:
+        _print_csv(made.findings)
+    else:
+        click.echo("\n".join(screen(made, currency=currency)))
+    if limit is not None and any(money.amount > limit for money in made.worth.values()):
+        running.talk(f"More than {fail_over} is worth acting on.")
+        return THRESHOLD
+    return REFUSED_INPUT if made.refused else OK
+
+
+class _Progress:
+    """One line on the terminal that names the document just read."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.rows = 0
+        self.files = 0
+
+    def __call__(self, batch: "Batch") -> None:
+        """Draw the line again."""
+        self.files += 1
+        self.rows += batch.rows_read
+        if not self.quiet:
+            click.echo(f"\r\033[K{self.files} files, {self.rows:,} rows  {batch.file[-60:]}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if not self.quiet:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+def screen(made: "Review", *, currency: str | None = None) -> list[str]:
+    """Return at most one screen of text about a review."""
+    return [
+        *_read(made),
+        "",
+        *_worth(made, currency),
+        *_left_out(made),
+        "",
+        *_next(made),
+    ]
+
+
+def _read(made: "Review") -> list[str]:
+    understood = len(made.batches) - sum(1 for batch in made.batches if not batch.format)
+    known = sum(1 for batch in made.batches if batch.already)
+    period = f"     {made.start:%d %b %Y} to {made.end:%d %b %Y}" if made.start and made.end else ""
+    already = f", {known} known already" if known else ""
+    lines = [
+        f"Read {understood} of {len(made.batches)} files{already}, {made.rows_read:,} rows in {made.seconds:.1f} s{period}"
+    ]
+    shown = sorted(made.batches, key=lambda batch: (bool(batch.format), -batch.rows_read))[:FILES_SHOWN]
+    wide = min(44, max((len(batch.file) for batch in shown), default=0))
+    for batch in shown:
+        name = batch.file if len(batch.file) <= wide else "…" + batch.file[-(wide - 1) :]
+        lines.append(f"  {name:<{wide}}  {_about(batch)}")
+        if not batch.format:
+            lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in batch.problems[:1] if problem.fix]
+    if len(made.batches) > len(shown):
+        lines.append(f"  … and {len(made.batches) - len(shown)} more files (`bursar batches`)")
+    return lines
+
+
+def _about(batch: "Batch") -> str:
+    if not batch.format:
+        return batch.problems[0].what if batch.problems else "not understood"
+    totals = ", ".join(f"{amount:,.2f} {name}" for name, amount in batch.totals.items()) or "nothing new"
+    parts = [f"{batch.title}", f"{batch.rows_read:,} rows", totals]
+    if batch.rows_known:
+        parts.append(f"{batch.rows_known:,} known")
+    if batch.rows_refused:
+        parts.append(f"{batch.rows_refused:,} refused: `bursar problems {str(batch.id)[:13]}`")
+    if batch.balances:
+        off = [balance for balance in batch.balances if balance.ties is False]
+        told = [balance for balance in batch.balances if balance.ties is not None]
+        if off:
+            parts.append(f"balance off by {off[0].off:,.2f} {off[0].currency} on {off[0].account}")
+        elif told:
+            parts.append("balances tie")
+    return "  ".join(parts)
+
+
+def _worth(made: "Review", currency: str | None) -> list[str]:
+    from bursar.reports.review import TOP
+
+    if not made.findings:
+        return ["Nothing worth acting on was found in these files."]
+    lines = [
+        f"Worth doing: {total.worth.amount:,.0f} {total.currency} a year"
+        f" (80 % likely {total.low.amount:,.0f} to {total.high.amount:,.0f}), {total.count} findings"
+        for total in sorted(made.sums, key=lambda one: one.currency != currency)
+    ]
+    lines += ["", f"  {'a year':>10}  {'likely range':>20}  sure  {'finding':<52}  id"]
+    for kept in made.findings[:TOP]:
+        finding = kept.finding
+        counted, low, high = kept.counted.amount, finding.low.amount, finding.high.amount
+        span = f"{low:,.0f} to {high:,.0f}" if low != high else f"{high:,.0f}"
+        once = "" if finding.recurring else " (once)"
+        title = (finding.title + once)[:52]
+        lines.append(
+            f"  {counted:>10,.0f}  {span:>20}  {finding.confidence:>3.0%}  {title:<52}  {kept.name}"
+            f"{'' if len(made.sums) == 1 else '  ' + kept.counted.currency}"
+        )
+    if len(made.findings) > TOP:
+        lines.append(f"  … and {len(made.findings) - TOP} more (`bursar findings`)")
+    return lines
+
+
+def _left_out(made: "Review") -> list[str]:
+    lines = [
+        f"Left out: overlaps that would count {total.overlap.amount:,.0f} {total.currency} twice"
+        for total in made.sums
+        if total.overlap.minor
+    ]
+    if made.unsure:
+        lines.append(f"Left out: {len(made.unsure)} findings below 60 % sure (`bursar findings --all`)")
+    if made.refused:
+        rows = sum(batch.rows_refused for batch in made.refused)
+        files = sum(1 for batch in made.refused if not batch.format)
+        lines.append(f"Refused:  {files} files and {rows:,} rows; `bursar problems` says where, why and what to do")
+    return ["", *lines] if lines else []
+
+
+def _next(made: "Review") -> list[str]:
+    if made.findings:
+        first = made.findings[0].name
+        return [
+            f"Next: `bursar explain {first}`   every figure down to the file line",
+            "      `bursar up`           the same in the browser",
+        ]
+    return ["Next: `bursar batches`   what is held so far", "      `bursar up`        the same in the browser"]
+
+
+def as_dict(made: "Review") -> dict[str, Any]:
+    """Return the JSON form of a review."""
+    return {
+        "seconds": round(made.seconds, 3),
+        "from": made.start,
+        "to": made.end,
+        "rows_read": made.rows_read,
+        "batches": [_batch_dict(batch) for batch in made.batches],
+        "worth": [
+            {
+                "worth": total.worth.on_the_wire(),
+                "low": total.low.on_the_wire(),
+                "high": total.high.on_the_wire(),
+                "overlap": total.overlap.on_the_wire(),
+                "findings": total.count,
+            }
+            for total in made.sums
+        ],
+        "findings": [finding_dict(kept) for kept in made.findings],
+        "unsure": [finding_dict(kept) for kept in made.unsure],
+    }
+
+
+def _batch_dict(batch: "Batch") -> dict[str, Any]:
+    return {
+        "id": str(batch.id),
+        "file": batch.file,
+        "format": batch.format or None,
+        "title": batch.title,
+        "state": batch.state.value,
+        "already": batch.already,
+        "rows_read": batch.rows_read,
+        "rows_taken": batch.rows_taken,
+        "rows_known": batch.rows_known,
+        "rows_refused": batch.rows_refused,
+        "from": batch.start,
+        "to": batch.end,
+        "totals": [{"amount": f"{amount:f}", "currency": name} for name, amount in batch.totals.items()],
+        "balances_tie": [balance.ties for balance in batch.balances],
+        "problems": [
+            {"row": problem.row, "column": problem.column, "what": problem.what, "fix": problem.fix}
+            for problem in batch.problems[:20]
+        ],
+    }
+
+
+def finding_dict(kept: "Kept") -> dict[str, Any]:
+    """Return the JSON form of a finding."""
+    finding = kept.finding
+    return {
+        "id": kept.name,
+        "kind": finding.kind,
+        "subject": finding.subject,
+        "title": finding.title,
+        "state": kept.state.value,
+        "worth": finding.worth.on_the_wire(),
+        "counted": kept.counted.on_the_wire(),
+        "low": finding.low.on_the_wire(),
+        "high": finding.high.on_the_wire(),
+        "confidence": finding.confidence,
+        "recurring": finding.recurring,
+        "from": finding.period.start,
+        "to": finding.period.end,
+        "action": finding.action,
+        "due": kept.due,
+    }
+
+
+def _print_csv(findings: Sequence["Kept"]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["id", "kind", "subject", "title", "worth", "low", "high", "currency", "confidence", "action"])
+    for kept in findings:
+        finding = kept.finding
+        cells = [
+            kept.name,
+            finding.kind,
+            safe_cell(finding.subject),
+            safe_cell(finding.title),
+            f"{kept.counted.amount:f}",
+            f"{finding.low.amount:f}",
+            f"{finding.high.amount:f}",
+            finding.worth.currency,
+            f"{Decimal(str(finding.confidence)):f}",
+            safe_cell(finding.action),
+        ]
+        writer.writerow(cells)
+
+
+def safe_cell(text: str) -> str:
+    """Return text that a spreadsheet will not run as a formula: a leading ``= + - @`` gets an apostrophe."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
