@@ -19,8 +19,7 @@ def upgrade() -> None:
     # Whoever migrates may act as the application (a single BURSAR_DATABASE_URL does); a superuser may anyway.
     op.execute(
         f"""do $$ begin
-            if not (select rolsuper from pg_roles where rolname = current_user)
-               and not pg_has_role(current_user, '{APP}', 'usage') then
+            if not (select rolsuper from pg_roles where rolname = current_user) then
                 execute format('grant {APP} to %I', current_user);
             end if;
         exception when insufficient_privilege then null;  -- then the application signs in by itself

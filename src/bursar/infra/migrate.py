@@ -38,18 +38,24 @@ def folder() -> Path:
 
 
 @lru_cache
-def heads() -> frozenset[str]:
-    """Return the newest revisions, read from the scripts without running them."""
-    revisions: set[str] = set()
+def _revisions() -> tuple[frozenset[str], frozenset[str]]:
+    """Return every revision and those that another follows, read from the scripts without running them."""
+    known: set[str] = set()
     followed: set[str] = set()
     for script in (folder() / "versions").glob("*.py"):
         for node in ast.parse(script.read_text(encoding="utf-8")).body:
             target, value = _assignment(node)
             if target == "revision":
-                revisions.add(str(value))
+                known.add(str(value))
             elif target in {"down_revision", "depends_on"} and value:
                 followed |= {value} if isinstance(value, str) else set(value)
-    return frozenset(revisions - followed)
+    return frozenset(known), frozenset(followed)
+
+
+def heads() -> frozenset[str]:
+    """Return the newest revisions this program knows."""
+    known, followed = _revisions()
+    return known - followed
 
 
 def _assignment(node: ast.stmt) -> tuple[str, Any]:
@@ -84,12 +90,16 @@ async def migrate(url: str, *, to: str = "heads") -> None:
 
 
 async def current_is_head(db: Database) -> bool:
-    """Tell whether the database has every migration this program knows; one cheap query, for readiness."""
+    """Tell whether the database has every migration this program knows; one cheap query, for readiness.
+
+    A database that a newer version has migrated counts: migrations are safe while the old version runs.
+    """
     async with db.system("readiness") as tx:
         if await tx.scalar("select to_regclass('public.alembic_version')") is None:
             return False
-        rows = await tx.all("select version_num from alembic_version limit 100")
-    return {row[0] for row in rows} == heads()
+        found = {row[0] for row in await tx.all("select version_num from alembic_version limit 100")}
+    known, _ = _revisions()
+    return found == heads() or (bool(found - known) and found & known <= heads())
 
 
 def config(connection: sa.Connection) -> "Config":

@@ -133,7 +133,7 @@ LINTS: Sequence[Lint] = (
         "row-level security is enabled and forced",
         "every organisation's rows are visible to all (without FORCE, to the owner)",
         """select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-           where n.nspname = 'public' and c.relkind in ('r', 'p') and c.relname <> all (:global_tables)
+           where n.nspname = 'public' and c.relkind in ('r', 'p', 'f') and c.relname <> all (:global_tables)
              and not (c.relrowsecurity and c.relforcerowsecurity
                       and exists (select from pg_policy p where p.polrelid = c.oid))
            union all
@@ -174,7 +174,7 @@ LINTS: Sequence[Lint] = (
            first_key as (
                select t.relname, i.indexrelid::regclass::text as what,
                       (select a.attname from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0]) as lead
-               from pg_index i join tenant t on t.oid = i.indrelid where i.indisunique),
+               from pg_index i join tenant t on t.oid = i.indrelid where i.indisunique or i.indisexclusion),
            foreign_key as (
                select c.relname, k.conname as what,
                       (select a.attname from pg_attribute a where a.attrelid = k.conrelid and a.attnum = k.conkey[1]) as lead,
