@@ -1,6 +1,7 @@
 """What one request knows: settings of the HTTP edge, who asks, the database; and the handler parameters for them."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -29,6 +30,7 @@ class WebSettings:
         version: Version of the product, for OpenAPI and health.
         base_url: Where people reach this server, without a final slash.
         cursor_key: Secret that signs cursors, at least 32 bytes.
+        hosts: Names besides that of ``base_url`` under which this server is reached; ``*`` for any.
         cors_origins: Origins whose pages may call the API with credentials; ``*`` allows all without credentials.
         proxies_trusted: Number of reverse proxies in front whose ``X-Forwarded-*`` headers are believed.
         body_bytes_max: Largest body of a route that declares no other limit.
@@ -40,6 +42,7 @@ class WebSettings:
     version: str
     base_url: str
     cursor_key: bytes
+    hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     proxies_trusted: int = 0
     body_bytes_max: int = BODY_BYTES_MAX
@@ -117,6 +120,10 @@ class Exchange:
     def template(self) -> str:
         """The route's path template, such as ``/v1/jobs/{id}``; ``unmatched`` without a route."""
         return self.route.path_format if self.route is not None else "unmatched"
+
+
+running: ContextVar[Exchange | None] = ContextVar("running", default=None)
+"""The exchange whose request is being handled by this task."""
 
 
 def exchange_of(scope: Any) -> Exchange:

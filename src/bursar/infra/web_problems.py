@@ -69,6 +69,13 @@ class WrongMediaType(Refusal):
 
 
 @dataclass(eq=False)
+class UnknownHost(Refusal):
+    """This server does not go by that name; add it to the setting `hosts` if it should."""
+
+    status: ClassVar[int] = 421
+
+
+@dataclass(eq=False)
 class CrossSite(Refusal):
     """A page of another site may not do this with your session."""
 

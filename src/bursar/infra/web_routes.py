@@ -6,13 +6,17 @@ right or a description fails at import. Routes are collected in order; :func:`bu
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from fastapi import params
+from fastapi.datastructures import Default, DefaultPlaceholder
 from fastapi.routing import APIRoute
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from bursar.infra.web_bodies import ReadRequest
 from bursar.infra.web_models import ProblemOut
 from bursar.infra.web_problems import MEDIA_TYPE
 from bursar.kernel.errors import Refusal
@@ -25,6 +29,9 @@ SIGNED_IN = "signed-in"
 
 _RIGHT = re.compile(r"[a-z_]+:[a-z_]+")
 _PATH = re.compile(r"/[A-Za-z0-9_./{}:-]*")
+
+_JSON = Default(JSONResponse)
+"""Not replaced, it makes FastAPI serialise models straight to bytes."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 Limit = Literal["usual", "log-in", "none"]
@@ -57,7 +64,24 @@ class Route(APIRoute):
 
     declared: Declared
     takes_json: bool
-    takes_body: bool
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler; a JSON body is the one the edge has parsed."""
+        handler = super().get_route_handler()
+        if not _takes_json(self):
+            return handler
+
+        async def with_read_body(request: Request) -> Response:
+            return await handler(ReadRequest(request.scope, request.receive))
+
+        return with_read_body
+
+
+def _takes_json(route: APIRoute) -> bool:
+    if route.body_field is None:
+        return False
+    body = route.body_field.field_info
+    return not isinstance(body, params.Form) and getattr(body, "media_type", "application/json") == "application/json"
 
 
 _COMMON: dict[int, str] = {
@@ -130,11 +154,13 @@ class Router:
     Attributes:
         name: Short name, unique; begins operation ids together with the tag.
         tag: Heading in the API description.
+        about: What the heading covers, one sentence.
         routes: The declared routes, in order.
     """
 
     name: str
     tag: str
+    about: str
     routes: list[Route] = field(default_factory=list)
 
     def get(self, path: str, *, right: str, **options: Any) -> Callable[[Handler], Handler]:
@@ -171,7 +197,7 @@ class Router:
         body_bytes_max: int | None = None,
         limit: Limit = "usual",
         stream: bool = False,
-        response_class: type[Response] = JSONResponse,
+        response_class: type[Response] | DefaultPlaceholder = _JSON,
         responses: Mapping[int | str, dict[str, Any]] | None = None,
         summary: str | None = None,
     ) -> Callable[[Handler], Handler]:
@@ -212,11 +238,13 @@ class Router:
                 description=description,
                 responses=_answers(texts) | dict(responses or {}),
                 openapi_extra=_extra(declared),
-                **({} if response_class is JSONResponse else {"response_class": response_class}),
+                response_class=response_class,
             )
             route.declared = declared
-            route.takes_body = route.body_field is not None
-            route.takes_json = route.takes_body and "Form" not in type(route.body_field.field_info).__name__  # type: ignore[union-attr]
+            route.takes_json = _takes_json(route)
+            if route.body_field is not None and not route.takes_json and once == "may":
+                route.declared = replace(declared, once="never")  # a stream has no fingerprint before it has been read
+                route.openapi_extra = _extra(route.declared)
             self.routes.append(route)
             return handler
 
@@ -238,9 +266,18 @@ class Router:
             raise TypeError(message)
 
 
-def router(name: str, *, tag: str) -> Router:
-    """Return an empty router named ``name`` under the heading ``tag``."""
+def router(name: str, *, tag: str, about: str = "") -> Router:
+    """Return an empty router named ``name`` (snake_case, begins its operation ids) under the heading ``tag``.
+
+    Args:
+        name: Short and unique.
+        tag: Heading in the API description.
+        about: What the heading covers, one sentence.
+
+    Raises:
+        TypeError: The name is not snake_case.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         message = f"router name {name!r} is not snake_case"
         raise TypeError(message)
-    return Router(name, tag)
+    return Router(name, tag, about or f"{tag}.")
