@@ -7,8 +7,11 @@ expanded. Deliberately absent: trades of investment accounts (counted and report
 
 from bursar.connectors.banks.bank_csv import BankCsv
 from bursar.connectors.banks.camt import Camt
+from bursar.connectors.banks.mt940 import Mt940
 from bursar.connectors.banks.ofx import Ofx
+from bursar.connectors.banks.payments_csv import PaymentsCsv
+from bursar.connectors.banks.qif import Qif
 from bursar.kernel.connector import FileConnector
 
-BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(), Camt(), BankCsv())
+BANK_FORMATS: tuple[FileConnector, ...] = (Ofx(), Camt(), Mt940(), Qif(), PaymentsCsv(), BankCsv())
 """Every format of this package, most specific first."""

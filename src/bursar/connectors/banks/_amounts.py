@@ -1,7 +1,7 @@
 """Whole columns of text to exact decimals and dates; what does not fit becomes null, never a guess."""
 
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 import polars as pl
 
@@ -96,8 +96,9 @@ def one_day(text: str) -> date | None:
 
 
 _NEGATIVE = r"^\((.*)\)$|^(.*[^-])-$|^-?\s*[£$€¥₹]?\s*-(.*)$"
-_MARKED = r"^\d+([.,])(\d{1,2}|\d{4,15})$"
+_MARKED = r"^\d+([.,])(\d{1,2}|\d{4,30})$"
 _BOTH = r"^\d{1,3}(?:([.,])\d{2,3})+([.,])\d*$"
+_LONG = r"^-?\d{0,23}\.\d{16,30}$"
 _GROUPS = r"^\d{1,3}(?:([.,])\d{3}){2,}$"
 
 
@@ -157,4 +158,23 @@ def loose(texts: pl.Series, mark: str) -> pl.Series:
     signed = frame.select(
         pl.when(~unread).then(pl.concat_str(pl.when("minus").then(pl.lit("-")).otherwise(pl.lit("")), digits))
     )
-    return plain(signed.to_series()).alias(texts.name)
+    return plain(_shortened(signed.to_series())).alias(texts.name)
+
+
+def _shortened(texts: pl.Series) -> pl.Series:
+    """Round the float noise of spreadsheets (``0.39999999999997726``) half-even at the last place we keep."""
+    long = texts.str.contains(_LONG).fill_null(value=False)
+    if not long.any():
+        return texts
+    place = Decimal(1).scaleb(-PLACES_MAX)
+    with localcontext(prec=80):
+        rounded = [
+            f"{Decimal(text).quantize(place, ROUND_HALF_EVEN):f}" if odd else text
+            for text, odd in zip(texts, long, strict=True)
+        ]
+    return pl.Series(rounded, dtype=pl.String)
+
+
+def long_ones(texts: pl.Series) -> int:
+    """Count the amounts that :func:`loose` had to round because they have more than 15 decimal places."""
+    return int(texts.str.contains(r"[.,]\d{16,30}$").sum() or 0)

@@ -109,3 +109,16 @@ def first(*values: str) -> str:
 def joined(parts: Iterable[str], by: str = " ") -> str:
     """Join the parts that are not blank."""
     return by.join(part.strip() for part in parts if part and part.strip())
+
+
+def described(name: str, memo: str) -> pl.Expr:
+    """Return name and memo as one description; a memo that begins with the name stands alone."""
+    first, second = pl.col(name).fill_null(""), pl.col(memo).fill_null("")
+    both = pl.concat_str(first, pl.lit(" "), second)
+    return (
+        pl.when(second == "")
+        .then(first)
+        .when((first == "") | second.str.starts_with(first))
+        .then(second)
+        .otherwise(both)
+    )

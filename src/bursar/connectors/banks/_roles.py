@@ -3,13 +3,11 @@
 Each role lists its names, most telling first; names are compared by :func:`_table.key`.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bursar.connectors.banks import _table
-from bursar.kernel.errors import Invalid
 
 BANK_ROLES: dict[str, tuple[str, ...]] = {
     "booking_date": (
@@ -199,40 +197,12 @@ def find(header: Sequence[str]) -> Roles:
 
 
 def from_mapping(option: str, header: Sequence[str]) -> Roles:
-    """Read a person's mapping, JSON of role to header text or column number from 1.
+    """Read a person's mapping of roles to columns; see :func:`_table.mapped`.
 
     Raises:
-        Invalid: It is not such a JSON object, or names an unknown role or column.
+        Invalid: It is no such mapping, or lacks a date or an amount.
     """
-    try:
-        mapping = json.loads(option)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The option mapping is not JSON", 'Write {"booking_date": "Date", "amount": "Amount"}') from error
-    if not isinstance(mapping, Mapping) or not mapping:
-        raise Invalid("The option mapping is not a JSON object", 'Write {"booking_date": "Date", "amount": "Amount"}')
-    roles = Roles()
-    for role, column in mapping.items():
-        if role not in OPTION_ROLES:
-            raise Invalid(
-                f"The mapping names an unknown role {str(role)[:40]!r}", f"Use one of {', '.join(sorted(OPTION_ROLES))}"
-            )
-        columns = column if isinstance(column, list) and role == "description" else [column]
-        indices = [_index(one, header) for one in columns]
-        if role == "description":
-            roles.descriptions = indices
-        else:
-            roles.at[role] = indices[0]
-    if not roles.usable:
-        raise Invalid("The mapping lacks a date or an amount", "Map booking_date, and amount or debit and credit")
-    return roles
-
-
-def _index(column: object, header: Sequence[str]) -> int:
-    if isinstance(column, int) and not isinstance(column, bool) and 1 <= column <= len(header):
-        return column - 1
-    keys = [_table.key(cell) for cell in header]
-    if isinstance(column, str) and _table.key(column) in keys:
-        return keys.index(_table.key(column))
-    raise Invalid(
-        f"The mapping names a column {str(column)[:40]!r} that the file does not have", "Use a header of the file"
-    )
+    required = ({"booking_date", "value_date"}, {"amount", "debit", "credit"})
+    at = _table.mapped(option, header, OPTION_ROLES, required=required, many="description")
+    described = [index for role, index in at.items() if role.startswith("description")]
+    return Roles({role: index for role, index in at.items() if not role.startswith("description")}, described)

@@ -6,9 +6,10 @@ standard library's reader takes over, which is slower and reports each odd row.
 
 import csv
 import io
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def _fast(text: str, delimiter: str, width: int) -> Table | None:
 
 def _careful(text: str, delimiter: str, width: int) -> Table:
     """Read with the standard library; rows wider than the table become problems."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text.replace("\r", " "), newline=""), delimiter=delimiter)
     taken: list[list[str | None]] = []
     lines: list[int] = []
     problems: list[Problem] = []
@@ -200,3 +201,62 @@ def key(header: str) -> str:
 
     plain = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", " ", plain.lower()).strip()
+
+
+def one_of(options: Mapping[str, str], name: str, allowed: frozenset[str]) -> str:
+    """Return the option ``name``, or "".
+
+    Raises:
+        Invalid: It is not one of ``allowed``.
+    """
+    value = options.get(name, "")
+    if value and value not in allowed:
+        raise Invalid(f"The option {name} is {value[:20]!r}", f"Use one of {', '.join(sorted(allowed))}")
+    return value
+
+
+def mapped(
+    option: str, header: Sequence[str], roles: frozenset[str], *, required: Sequence[Collection[str]], many: str = ""
+) -> dict[str, int]:
+    """Read a person's mapping: JSON of role to header text or column number from 1.
+
+    Args:
+        option: The JSON text.
+        header: Header cells.
+        roles: Allowed keys.
+        required: Of each group, one role must be mapped.
+        many: The role that may take a list of columns; its columns come back as ``role``, ``role 2`` …
+
+    Raises:
+        Invalid: It is not such a JSON object, names an unknown role or column, or lacks a required role.
+    """
+    example = 'Write {"date role": "Date", "amount": "Amount"} with the roles ' + ", ".join(sorted(roles))
+    try:
+        mapping = json.loads(option)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The option mapping is not JSON", example) from error
+    if not isinstance(mapping, dict):
+        raise Invalid("The option mapping is not a JSON object", example)
+    at: dict[str, int] = {}
+    for role, column in mapping.items():
+        if role not in roles:
+            raise Invalid(
+                f"The mapping names an unknown role {str(role)[:40]!r}", f"Use one of {', '.join(sorted(roles))}"
+            )
+        columns = column if isinstance(column, list) and role == many else [column]
+        at |= {role if not n else f"{role} {n + 1}": _index(one, header) for n, one in enumerate(columns)}
+    lacking = [group for group in required if not set(group) & at.keys()]
+    if lacking:
+        raise Invalid(f"The mapping lacks {' or '.join(sorted(lacking[0]))}", example)
+    return at
+
+
+def _index(column: object, header: Sequence[str]) -> int:
+    if isinstance(column, int) and not isinstance(column, bool) and 1 <= column <= len(header):
+        return column - 1
+    keys = [key(cell) for cell in header]
+    if isinstance(column, str) and key(column) in keys:
+        return keys.index(key(column))
+    raise Invalid(
+        f"The mapping names a column {str(column)[:40]!r} that the file does not have", "Use a header of the file"
+    )

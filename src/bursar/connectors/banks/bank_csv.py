@@ -96,7 +96,7 @@ class BankCsv:
             raise Invalid(
                 f"The file is {shape.layout.refuse}, not a bank statement", "Export the bank account's transactions"
             )
-        order = _one_of(options, "date_order", _dates.ORDERS)
+        order = _table.one_of(options, "date_order", _dates.ORDERS)
         frame, notes, hint = _read_columns(shape, options, order)
         frame = _balances.number_statements(frame)
         whole = frame.filter(pl.col("status") == "booked")
@@ -111,13 +111,6 @@ class BankCsv:
             (*shape.table.notes, *notes, *doubts),
             hint,
         )
-
-
-def _one_of(options: Mapping[str, str], name: str, allowed: frozenset[str]) -> str:
-    value = options.get(name, "")
-    if value and value not in allowed:
-        raise Invalid(f"The option {name} is {value[:20]!r}", f"Use one of {', '.join(sorted(allowed))}")
-    return value
 
 
 def _header(rows: list[list[str]]) -> int | None:
@@ -177,6 +170,8 @@ def _read_columns(shape: _Shape, options: Mapping[str, str], order: str) -> tupl
     currency, hint = _currency(texts, shape, options)
     account, note = _account(texts, shape, options)
     notes = [_columns_note(shape), *([note] if note else [])]
+    if rounded := _amounts.long_ones(raw):
+        notes.append(f"{rounded} amounts have more than 15 decimal places and were rounded at the 15th")
     if hint:
         notes.append(f"The file names no currency; {hint} was taken (option currency)")
     return frame.with_columns(currency.alias("currency"), account.alias("account")), notes, hint
@@ -230,7 +225,7 @@ def _amount(
 ) -> tuple[pl.Series, pl.Series, str]:
     """Return the signed amounts, their raw text and the decimal mark."""
     money = [texts[role] for role in ("amount", "debit", "credit", "balance_after") if role in texts]
-    mark = _one_of(options, "decimal", frozenset({".", ","})) or _amounts.mark_of(pl.concat(money))
+    mark = _table.one_of(options, "decimal", frozenset({".", ","})) or _amounts.mark_of(pl.concat(money))
     mark = mark or ("," if shape.table.delimiter == ";" else "." if shape.table.delimiter in {"", "\t"} else "")
     paired = "debit" in texts or "credit" in texts
     if paired and not ("amount" in texts and shape.layout is None and _filled(texts["amount"])):
@@ -242,7 +237,7 @@ def _amount(
         if role in texts:
             amount = amount - _amounts.loose(texts[role], mark).fill_null(0)
     turned = (shape.layout is not None and shape.layout.spent_is_positive) != (
-        _one_of(options, "sign", frozenset({"spent-positive", "as-is"})) == "spent-positive"
+        _table.one_of(options, "sign", frozenset({"spent-positive", "as-is"})) == "spent-positive"
     )
     return (-amount if turned else amount), raw, mark
 

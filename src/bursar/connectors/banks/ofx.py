@@ -259,18 +259,13 @@ def _unescape_columns(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
-    name, memo = pl.col("_name").fill_null(""), pl.col("_memo").fill_null("")
-    both = pl.concat_str(name, pl.lit(" "), memo)
-    description = (
-        pl.when(memo == "").then(name).when((name == "") | memo.str.starts_with(name)).then(memo).otherwise(both)
-    )
     value_day = frame.get_column("_value_day").fill_null(frame.get_column("_value_day_other"))
     return frame.with_columns(
         _amounts.comma_or_point(frame.get_column("_amount")).alias("amount"),
         _amounts.compact_days(frame.get_column("_day")).alias("booking_date"),
         _amounts.compact_days(value_day).alias("value_date"),
-        description.alias("description"),
-        name.alias("counterparty_name"),
+        _frame.described("_name", "_memo").alias("description"),
+        pl.col("_name").alias("counterparty_name"),
         pl.when(pl.col("_check").fill_null("") != "")
         .then(pl.col("_check"))
         .otherwise(pl.col("_reference"))
