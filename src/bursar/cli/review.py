@@ -120,7 +120,7 @@ def _read(made: "Review") -> list[str]:
     wide = min(44, max((len(batch.file) for batch in shown), default=0))
     for batch in shown:
         name = batch.file if len(batch.file) <= wide else "…" + batch.file[-(wide - 1) :]
-        lines.append(f"  {name:<{wide}}  {_about(batch)}")
+        lines.append(f"  {name:<{wide}}  {about(batch)}")
         if not batch.format:
             lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in batch.problems[:1] if problem.fix]
     if len(made.batches) > len(shown):
@@ -128,7 +128,8 @@ def _read(made: "Review") -> list[str]:
     return lines
 
 
-def _about(batch: "Batch") -> str:
+def about(batch: "Batch") -> str:
+    """Return one line about an imported document: format, rows, totals, what ties and what was refused."""
     if not batch.format:
         return batch.problems[0].what if batch.problems else "not understood"
     totals = ", ".join(f"{amount:,.2f} {name}" for name, amount in batch.totals.items()) or "nothing new"
@@ -205,7 +206,7 @@ def as_dict(made: "Review") -> dict[str, Any]:
         "from": made.start,
         "to": made.end,
         "rows_read": made.rows_read,
-        "batches": [_batch_dict(batch) for batch in made.batches],
+        "batches": [batch_dict(batch) for batch in made.batches],
         "worth": [
             {
                 "worth": total.worth.on_the_wire(),
@@ -221,7 +222,8 @@ def as_dict(made: "Review") -> dict[str, Any]:
     }
 
 
-def _batch_dict(batch: "Batch") -> dict[str, Any]:
+def batch_dict(batch: "Batch") -> dict[str, Any]:
+    """Return the JSON form of a batch."""
     return {
         "id": str(batch.id),
         "file": batch.file,

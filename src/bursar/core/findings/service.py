@@ -307,3 +307,8 @@ async def scoreboard(tx: Tx, actor: Actor) -> list[Score]:
             )
         )
     return sorted(scores, key=lambda score: (-score.raised, score.kind))
+
+
+def evidence_dict(kept: Kept) -> dict[str, Any]:
+    """Return the evidence of a finding as JSON-able values."""
+    return store.evidence_to_json(kept.finding.evidence)
