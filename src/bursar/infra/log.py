@@ -92,7 +92,7 @@ _SHARED: list[Any] = [
 ]
 
 
-class _Foreign(logging.Handler):
+class Foreign(logging.Handler):
     """Sends records of the standard library's loggers (uvicorn, procrastinate …) the same way."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -118,7 +118,7 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    root.handlers[:] = [_Foreign()]
+    root.handlers[:] = [Foreign()]
     root.setLevel(max(number, logging.INFO))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "procrastinate", "sqlalchemy", "alembic"):
         logger = logging.getLogger(name)
