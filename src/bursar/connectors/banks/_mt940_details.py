@@ -16,13 +16,11 @@ def read(frame: pl.DataFrame) -> pl.DataFrame:
     """Add the bank columns that the references and details hold.
 
     Args:
-        frame: ``value`` (field 61), ``details`` (field 86), and the groups of the statement line.
+        frame: ``details`` (field 86) and the groups of the statement line (field 61).
 
     Returns:
-        With ``line``, ``value_day``, ``description``, counterparty and reference columns.
+        With ``description``, the counterparty columns and the references.
     """
-    frame = frame.rename({"value": "line"}) if "value" in frame.columns else frame
-    frame = frame.with_columns(pl.col("line").str.extract(r"^(\d{6})").alias("value_day"))
     frame = _references(frame)
     details = pl.col("details").fill_null("")
     separator = details.str.extract(_STRUCTURED)
@@ -37,7 +35,7 @@ def read(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _references(frame: pl.DataFrame) -> pl.DataFrame:
-    rest = pl.col("rest").fill_null("")
+    rest = pl.col("rest").fill_null("").str.replace(r"^" + _IBAN, "")
     customer = rest.str.extract(r"^((?:[^/]|/[^/])*)").str.slice(0, 16).str.strip_chars()
     after = rest.str.replace(r"^((?:[^/]|/[^/])*)", "")
     overflow = rest.str.extract(r"^(?:[^/]|/[^/]){16}((?:[^/]|/[^/])*)").str.strip_chars()
@@ -82,15 +80,15 @@ def _columns(frame: pl.DataFrame) -> pl.DataFrame:
     dutch_iban = pl.coalesce(_slash("IBAN"), _slash("CNTP").str.extract(_IBAN))
     dutch_name = pl.coalesce(_slash("NAME"), pl.col("flat").str.extract(r"/CNTP/[^/]*/[^/]*/([^/]*)/"))
     knab = pl.col("plain").str.extract(r"/NAAM: (.*)$")
-    leading = pl.col("plain").str.extract(r"^[A-Z]{2}\d{2}[A-Z]{4}\d{10} (\S.*)$").is_not_null()
-    holder = pl.when(leading).then(pl.col("more").str.split("\n").list.last())
-    more_name = pl.when(~pl.col("more").str.contains(r"\d{5}") & (pl.col("more") != "")).then(pl.col("more"))
+    last = pl.col("more").str.split("\n").list.last()
+    holder = pl.when((last != "") & pl.col("plain").str.contains(last, literal=True)).then(last)
+    polish = pl.col("plain").str.extract(r"; OD: (.*?)(?:  |; |$)").str.strip_chars()
     more_first = pl.when(pl.col("more").str.contains(r"[A-Za-z]{3}")).then(pl.col("more"))
     return frame.with_columns(
         pl.coalesce(said, remitted, plain, pl.col("overflow"), more_first).alias("description"),
         pl.coalesce(
             pl.when(structured & (name.str.strip_chars() != "")).then(name.str.strip_chars()), dutch_name, knab, pl.col("overflow"),
-            pl.when(holder != "").then(holder), more_name.str.strip_chars(),
+            holder, pl.when(polish != "").then(polish),
         ).alias("counterparty_name"),
         pl.coalesce(
             pl.when(structured & (_part(31) != "")).then(_part(31)), dutch_iban, pl.col("plain").str.extract(r"REK: " + _IBAN),

@@ -6,6 +6,7 @@ The text is cut at its field tags; entries, their details and the structured sub
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -18,7 +19,7 @@ from bursar.kernel.lines import BANK_LINES, DocumentKind, Parsed, Statement
 _TAG = re.compile(r"(?m)^:(\d{2,3}[A-Z]?|NS):")
 _END_OF_MESSAGE = r"(?s)(?:^|\n)-(?:\}|X{3})?[ \t]*(?:\{5:.*|\n.*)?$"
 _ENTRY = (
-    r"^(?P<value>\d{6})(?P<entry>\d{4}|\s{4})?(?P<mark>R?[CD]|E[CD])(?P<funds>[A-Z])?[\n ]?(?P<amount>[\d,.]{1,24})"
+    r"^(?P<value_day>\d{6})(?P<entry>\d{4}|\s{4})?(?P<mark>R?[CD]|E[CD])(?P<funds>[A-Z])?[\n ]?(?P<amount>[\d,.]{1,24})"
     r"(?P<code>[A-Z][A-Z0-9 ]{3})?(?P<rest>[^\n]*)(?:\n(?P<more>(?s:.*)))?$"
 )
 _BALANCE = re.compile(r"^\s*([CD])\s*(\d{6})\s*([A-Z]{3})\s*([\d,.]*)")
@@ -83,7 +84,7 @@ def _fields(text: str) -> pl.DataFrame:
     breaks = pl.col("value").str.count_matches("\n", literal=True).cast(pl.Int64)
     frame = frame.with_columns((breaks.cum_sum() - breaks + before + 1).alias("row"))
     frame = frame.filter(pl.col("tag").str.len_chars() < 4, pl.col("tag") != "940", pl.col("tag") != "942")
-    message = ((pl.col("tag") == "20").cum_sum() - 1).clip(lower_bound=0).cast(pl.Int64)
+    message = ((pl.col("tag") == "20").cast(pl.Int64).cum_sum() - 1).clip(lower_bound=0)
     return frame.with_columns(pl.col("value").str.replace(_END_OF_MESSAGE, ""), message.alias("statement"))
 
 
@@ -121,7 +122,7 @@ def _statement(head: Mapping[str, str], options: Mapping[str, str]) -> Statement
     )
 
 
-def _signed(balance: re.Match[str] | None):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _signed(balance: re.Match[str] | None) -> Decimal | None:
     if balance is None:
         return None
     return _amounts.one_amount(("-" if balance[1] == "D" else "") + balance[4].rstrip(",."))
@@ -141,10 +142,9 @@ def _entries(fields: pl.DataFrame) -> pl.DataFrame:
         .group_by("entry", maintain_order=True)
         .agg(pl.col("value").str.strip_chars("\n ").str.join("\n").alias("details"))
     )
-    frame = entries.join(details, on="entry", how="left", maintain_order="left").select(
-        "row", "statement", "value", "details"
-    )
-    frame = frame.with_columns(pl.col("value").str.strip_chars_end().str.extract_groups(_ENTRY).alias("g")).unnest("g")
+    frame = entries.join(details, on="entry", how="left", maintain_order="left")
+    frame = frame.select("row", "statement", pl.col("value").alias("line"), "details")
+    frame = frame.with_columns(pl.col("line").str.strip_chars_end().str.extract_groups(_ENTRY).alias("g")).unnest("g")
     return _typed(_mt940_details.read(frame))
 
 
