@@ -53,7 +53,8 @@ def read(stream: io.StringIO) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("secret", CANARIES.values(), ids=CANARIES.keys())
 def test_a_secret_is_hidden_wherever_it_stands(lines: io.StringIO, secret: str) -> None:
     logger = log.logger("test")
-    logger.info("in the event " + secret)
+    event = f"in the event {secret}"
+    logger.info(event)
     logger.info("in a field", note=secret)
     logger.info("deep inside", facts={"list": [{"note": f"before {secret} after"}]})
     logging.getLogger("foreign").warning("from another library: %s", secret)

@@ -131,7 +131,7 @@ async def test_a_route_can_demand_a_key(writer: httpx2.AsyncClient, effects: Eff
 
 @pytest.mark.parametrize("key", ["", "two words", "x" * 201, "ümlaut"])
 async def test_a_malformed_key_is_refused(writer: httpx2.AsyncClient, key: str) -> None:
-    answer = await writer.post("/v1/things", json={"name": "x"}, headers={"idempotency-key": key.encode("latin-1")})
+    answer = await writer.post("/v1/things", json={"name": "x"}, headers={b"idempotency-key": key.encode("latin-1")})
 
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid"
