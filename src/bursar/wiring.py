@@ -13,6 +13,7 @@ from bursar.core.findings import service as findings
 from bursar.core.identity.rules.rights import RIGHTS
 from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch
+from bursar.core.planning import service as planning
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.files import LocalFiles
@@ -95,9 +96,13 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
 async def advise(house: House, org: UUID) -> findings.Raised:
     """Run every advisor on the facts of an organisation and bring its inbox up to date."""
     actor = producer(org)
-    async with house.db.writing(actor) as tx:
+    now = utc_now()
+    async with house.db.reading(actor) as tx:
         found = await banking.advise(tx, actor, lake=house.lake)
-        return await findings.raise_(tx, actor, kinds=banking.KINDS, findings=found, now=utc_now())
+        found += await planning.cost_anomalies(tx, actor, lake=house.lake, now=now)
+    kinds = (*banking.KINDS, *planning.KINDS)
+    async with house.db.writing(actor) as tx:
+        return await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
 
 
 async def review(

@@ -18,13 +18,23 @@ from bursar.kernel.lines import BANK_LINES, Parsed
 FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, *BANK_FORMATS)
 """Every format; the most certain one reads a document, the earlier one on a tie."""
 
+PROVEN = 0.95
+"""Certainty at which no other format is asked."""
+
 CERTAINTY_MIN = 0.5
 """Least certainty with which a format is taken."""
 
 
 def recognise(head: Head) -> list[tuple[float, FileConnector]]:
-    """Return the formats that may read the document, most certain first."""
-    rated = [(connector.sniff(head), connector) for connector in FORMATS]
+    """Return the formats that may read the document, most certain first.
+
+    Asking stops at the first format that is as good as proven: telling tables apart takes longer than reading most.
+    """
+    rated = []
+    for connector in FORMATS:
+        rated.append((connector.sniff(head), connector))
+        if rated[-1][0] >= PROVEN:
+            break
     return sorted((pair for pair in rated if pair[0] > 0), key=lambda pair: -pair[0])
 
 

@@ -1,5 +1,6 @@
 """Recurring payments: any cadence, amounts may vary; next date and money range."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -146,6 +147,16 @@ class Rise:
 RISE_SHARE_MIN = Decimal("0.03")
 """Smallest rise, as a share of the old fee, worth a finding."""
 
+STABLE_BEFORE_MIN = 3
+"""Equal payments there must be before a step up: anything that varies has no price."""
+
+NO_PRICE = re.compile(
+    r"finanzamt|steuer|\btax|hmrc|\birs\b|gehalt|gehaelter|gehälter|lohn|salar|wages|payroll|sozialvers|krankenkasse|"
+    r"\baok\b|\btkk\b|rentenvers|pension|social (security|insurance)",
+    re.IGNORECASE,
+)
+"""Payees that are paid what is due, not a price: tax offices, wages, social insurance."""
+
 STABLE_VARIES_MAX = 0.02
 """A fee counts as fixed before and after the rise when its amounts vary by at most this share."""
 
@@ -153,13 +164,14 @@ STABLE_VARIES_MAX = 0.02
 def price_rise(series: Recurring) -> Rise | None:
     """Return the last step up of a recurring outgoing fee that was fixed before and stayed up since, or None."""
     sizes = [-amount for amount in series.amounts]
-    if len(sizes) <= OCCURRENCES_MIN or sizes[-1] <= 0:
+    if len(sizes) <= STABLE_BEFORE_MIN or sizes[-1] <= 0 or NO_PRICE.search(f"{series.label} {series.payee}"):
         return None
     after = sizes[-1]
     at = len(sizes) - 1
     while at > 0 and _near(sizes[at - 1], after):
         at -= 1
-    if at < 2 or not _near(sizes[at - 1], sizes[at - 2]):
+    earlier = sizes[max(0, at - STABLE_BEFORE_MIN) : at]
+    if len(earlier) < STABLE_BEFORE_MIN or not all(_near(size, sizes[at - 1]) for size in earlier):
         return None
     before = sizes[at - 1]
     if after < before * (1 + RISE_SHARE_MIN):

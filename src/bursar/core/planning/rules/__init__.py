@@ -1,0 +1,1 @@
+"""Pure arithmetic of planning, by noun: series from rows, findings from alerts, budgets."""
