@@ -32,7 +32,12 @@ def empty(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 def _schema(postgres: EmbeddedPostgres, database: str) -> str:
     """Return the schema as pg_dump writes it, without what differs from run to run."""
-    command = [postgres.place.binaries / "pg_dump", "--schema-only", "--dbname", plain(postgres.url(OWNER, database))]
+    command = [
+        str(postgres.place.binaries / "pg_dump"),
+        "--schema-only",
+        "--dbname",
+        plain(postgres.url(OWNER, database)),
+    ]
     dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return re.sub(r"^\\(un)?restrict .*$", "", dumped, flags=re.MULTILINE)
 
@@ -93,7 +98,7 @@ def test_keys_and_checks_carry_the_declared_names_and_columns(owner_url: str) ->
         made = {check["name"] for check in look.get_check_constraints(table.name)}
         named = {str(check.name) for check in table.constraints if isinstance(check, sa.CheckConstraint) and check.name}
         if made != named:
-            wrong.append(f"{table.name}: checks {sorted(made ^ named)} are on one side only")
+            wrong.append(f"{table.name}: checks {sorted(map(str, made ^ named))} are on one side only")
     engine.dispose()
 
     assert wrong == []

@@ -91,7 +91,11 @@ PLANTED = {
         "probe_note bad",
     ),
     "a unique key that org ends": (_KEYS, ["create unique index bad on probe_note (text, org)"], "probe_note bad"),
-    "a unique key of an expression": (_KEYS, ["create unique index bad on probe_note (lower(text), org)"], "probe_note bad"),
+    "a unique key of an expression": (
+        _KEYS,
+        ["create unique index bad on probe_note (lower(text), org)"],
+        "probe_note bad",
+    ),
     "a foreign key without org": (
         _KEYS,
         [
@@ -107,7 +111,11 @@ PLANTED = {
         "bad has no org uuid not null",
     ),
     "truncate is granted": (_ROLE, [f"grant truncate on probe_note to {APP}"], "probe_note can be truncated"),
-    "the application owns a table": (_ROLE, [f"alter table probe_note owner to {APP}"], f"probe_note is owned by {APP}"),
+    "the application owns a table": (
+        _ROLE,
+        [f"alter table probe_note owner to {APP}"],
+        f"probe_note is owned by {APP}",
+    ),
     "the application can make tables": (_ROLE, [f"grant create on schema public to {APP}"], "public: schema"),
 }
 

@@ -41,6 +41,9 @@ ROLES = (ADMIN, OWNER, APP, BACKUP)
 START_S_MAX = 180.0
 """How long a start may take; recovery after a crash is part of it."""
 
+START_FAILURES_MAX = 3
+"""A start is given up when the server dies this often before it is ready."""
+
 POLL_S = 0.01
 MAJOR_MIN = 15
 
@@ -177,11 +180,12 @@ class EmbeddedPostgres:
             fcntl.flock(turn, fcntl.LOCK_EX)
             if not self._supervised():
                 self._spawn()
-            while not self._ready():
-                if time.monotonic() > deadline or not self._supervised():
+            deaths_allowed = self.state().get("restarts", 0) + START_FAILURES_MAX
+            while not (self._ready() and bootstrap(self.url(ADMIN, "postgres"))):
+                hopeless = self.state().get("restarts", 0) >= deaths_allowed or not self._supervised()
+                if hopeless or time.monotonic() > deadline:
                     raise ServerNotStarted(self._log_tail(), f"The whole log is {self.place.folder / 'server.log'}.")
                 time.sleep(POLL_S)
-            bootstrap(self.url(ADMIN, "postgres"))
 
     def _spawn(self) -> None:
         spec = json.dumps(self._spec()).encode()
@@ -246,7 +250,7 @@ class EmbeddedPostgres:
             log.warning("the supervisor of the embedded PostgreSQL is gone; starting another")
             try:
                 self._ensure(time.monotonic() + self.start_s_max)
-            except (Refusal, OSError):
+            except (Refusal, OSError, subprocess.SubprocessError):
                 log.exception("the embedded PostgreSQL is down")
                 self._closed.wait(1.0)
 
@@ -272,19 +276,29 @@ def bundled_binaries() -> Path:
     return max(folders, key=major_of)
 
 
-def bootstrap(admin_url: str) -> None:
-    """Create the roles and the database ``bursar`` where they are missing; ``admin_url`` is a superuser's."""
+def bootstrap(admin_url: str) -> bool:
+    """Create the roles and the database ``bursar`` where they are missing; False when the server is away again.
+
+    Args:
+        admin_url: Of a superuser, to a database that exists.
+    """
     import psycopg
 
     from bursar.infra.schema import role_statements
 
-    with psycopg.connect(admin_url.replace("+psycopg", "", 1), autocommit=True) as connection:
-        if connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
-            return
-        connection.execute(f"create role {OWNER} login createrole nosuperuser")
-        for statement in role_statements():
-            connection.execute(statement)
-        connection.execute(f"create database {DATABASE} owner {OWNER}")
+    try:
+        with psycopg.connect(admin_url.replace("+psycopg", "", 1), autocommit=True) as connection:
+            if connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+                return True
+            if not connection.execute("select 1 from pg_roles where rolname = %s", [OWNER]).fetchone():
+                connection.execute(f"create role {OWNER} login createrole nosuperuser")
+            for statement in role_statements():
+                connection.execute(statement)
+            connection.execute(f"create database {DATABASE} owner {OWNER}")
+    except psycopg.OperationalError as error:
+        log.info("the embedded PostgreSQL does not answer yet: %s", error)
+        return False
+    return True
 
 
 def _can_lock(path: Path, how: int) -> bool:

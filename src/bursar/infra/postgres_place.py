@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -195,20 +196,22 @@ def _socket_folder(base: Path, owner: Owner | None) -> Path:
     """Return the folder for the socket, private to the server's user: in the home, or in /tmp when that is too long."""
     uid, gid = (owner.uid, owner.gid) if owner else (os.geteuid(), os.getegid())
     path = base / "run"
-    if len(os.fsencode(path)) + SOCKET_NAME_BYTES > SOCKET_PATH_BYTES_MAX:
-        short = hashlib.sha256(str(base).encode()).hexdigest()[:12]
-        path = Path(tempfile.gettempdir()) / f"bursar-{uid}-{short}"
+    if len(os.fsencode(path)) + SOCKET_NAME_BYTES <= SOCKET_PATH_BYTES_MAX:
+        path.mkdir(mode=0o700, exist_ok=True)
+        os.chown(path, uid, gid)
+        path.chmod(0o700)
+        return path
+    path = Path(tempfile.gettempdir()) / f"bursar-{uid}-{hashlib.sha256(str(base).encode()).hexdigest()[:12]}"
     if len(os.fsencode(path)) + SOCKET_NAME_BYTES > SOCKET_PATH_BYTES_MAX:
         raise PlaceUnusable(str(path), f"a socket path has at most {SOCKET_PATH_BYTES_MAX} bytes", "Shorten TMPDIR.")
     try:
         path.mkdir(mode=0o700)
         os.chown(path, uid, gid)
     except FileExistsError:
-        facts = path.lstat()
-        if path.is_symlink() or facts.st_uid != uid or facts.st_mode & 0o077:
-            raise PlaceUnusable(
-                str(path), "somebody else made it or may enter it", "Remove it and start again."
-            ) from None
+        facts = path.lstat()  # anybody can make a folder there first
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != uid or facts.st_mode & 0o077:
+            what = "somebody else made it, or may enter it"
+            raise PlaceUnusable(str(path), what, "Remove it and start again.") from None
     return path
 
 

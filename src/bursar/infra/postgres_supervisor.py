@@ -39,20 +39,23 @@ LOG_BYTES_MAX = 8 * 1024 * 1024
 """The log is set aside as ``server.log.1`` when it is longer than this at a start."""
 
 
+HAS_PROC = Path("/proc/self").exists()
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Tell whether process ``pid`` lives and ``folder`` is its working directory (a zombie has none)."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") == os.path.realpath(folder)  # noqa: PTH115  most processes are strangers
+    except OSError:
+        return False
+
+
 def processes_in(folder: Path) -> list[int]:
     """Return the living processes whose working directory is ``folder`` (every PostgreSQL process of a data directory).
 
     Empty where there is no ``/proc`` (then PostgreSQL's own interlock decides).
     """
-    found = []
-    target = os.path.realpath(folder)
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.readlink(entry / "cwd") == target:  # noqa: PTH115  a vanished process must not raise twice
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if works_in(int(entry.name), folder)]
 
 
 def postmaster_of(data: Path) -> int | None:
@@ -61,8 +64,8 @@ def postmaster_of(data: Path) -> int | None:
         pid = int((data / "postmaster.pid").read_text().splitlines()[0])
     except (OSError, ValueError, IndexError):
         return None
-    if Path("/proc/self").exists():
-        return pid if pid in processes_in(data) else None
+    if HAS_PROC:
+        return pid if works_in(pid, data) else None
     command = ["/bin/ps", "-o", "command=", "-p", str(pid)]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  a number
     return pid if str(data) in listed.stdout else None
@@ -71,14 +74,14 @@ def postmaster_of(data: Path) -> int | None:
 def _wait_gone(data: Path, pid: int, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if pid not in processes_in(data) and postmaster_of(data) != pid:
+        if not works_in(pid, data) and postmaster_of(data) != pid:
             return True
         time.sleep(0.02)
     return False
 
 
-def stop_orphan(data: Path, say: Callable[[str], None]) -> None:
-    """Stop a server that a killed supervisor left behind, then wait for its remaining children."""
+def stop_orphan(data: Path, socket: Path, say: Callable[[str], None]) -> None:
+    """Stop a server that a killed supervisor left behind, wait for its remaining children, and clear its lock files."""
     pid = postmaster_of(data)
     if pid is not None:
         say(f"stopping the PostgreSQL {pid} that a killed supervisor left behind")
@@ -96,9 +99,11 @@ def stop_orphan(data: Path, say: Callable[[str], None]) -> None:
     for child in rest:
         say(f"ending the process {child} of a dead PostgreSQL")
         os.kill(child, signal.SIGKILL)
-    if postmaster_of(data) is None and not processes_in(data) and Path("/proc/self").exists():
-        # Nothing runs here any more: the id in the file may by now belong to a stranger, and PostgreSQL would believe it.
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    if HAS_PROC and not processes_in(data):
+        # Nothing runs here any more, but PostgreSQL would believe the files: the id in them may belong to a stranger by
+        # now, or to a zombie that nobody waits for (as in a container without an init).
+        for stale in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
+            stale.unlink(missing_ok=True)
 
 
 class Supervisor:
@@ -200,7 +205,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Supervise until the last user has left or a signal asks to stop."""
-        stop_orphan(self.data, self.say)
+        stop_orphan(self.data, Path(self.spec["socket"]), self.say)
         if not (self.data / "PG_VERSION").exists():
             self.record("initdb")
             self.initdb()
@@ -225,7 +230,7 @@ class Supervisor:
             if self._pause(backoff_s):
                 break
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-            stop_orphan(self.data, self.say)
+            stop_orphan(self.data, Path(self.spec["socket"]), self.say)
         self.record("stopping")
         self.stop_child()
         self.say("stopped")
