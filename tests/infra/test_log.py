@@ -142,3 +142,14 @@ def test_odd_values_do_not_break_a_line(lines: io.StringIO) -> None:
     assert len(line["many"]) == log.TEXT_MAX_CHARS
     assert log.HIDDEN in json.dumps(line["deep"])
     assert line["keys"] == {"1": 2}
+
+
+def test_the_line_of_a_request_is_written_without_detours(lines: io.StringIO) -> None:
+    log.fast_line("request", {"route": "/v1/things/{key}", "status": 200, "ms": 1.5})
+    log.configure(level="WARNING", stream=lines)
+    log.fast_line("request", {"route": "/v1/quiet"})
+    line = read(lines)
+
+    assert len(line) == 1
+    assert (line[0]["event"], line[0]["level"], line[0]["status"]) == ("request", "info", 200)
+    assert line[0]["at"].endswith("Z")

@@ -51,6 +51,9 @@ from bursar.kernel.errors import NotAllowed, NotSignedIn, TooLarge, TooMany
 CLIENT_GONE = 499
 """Status logged and counted when the client went away before the answer."""
 
+HOSTS_MAX = 100
+"""Most ``Host`` headers remembered as known; further ones are judged each time."""
+
 
 class Reply:
     """Sends the answer of one exchange, dressed with the headers of the edge."""
@@ -124,6 +127,7 @@ class Edge:
         self._lifespan = lifespan
         self._pages = pages
         self._log = log.logger("http")
+        self._hosts: set[bytes | None] = set()
         self.observers: list[Callable[[Exchange, float], None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,8 +191,8 @@ class Edge:
             return
         exchange.route = route
         declared = route.declared
-        if declared.limit != "none" and not host_known(headers.get(b"host"), self._settings):
-            raise UnknownHost
+        if declared.limit != "none":
+            self._check_host(headers.get(b"host"))
         if cross_site(exchange.method, headers, self._settings):
             raise CrossSite
         await self._admit(exchange, route, headers)
@@ -200,6 +204,14 @@ class Edge:
         if exchange.method == "HEAD":
             scope["method"] = "GET"
         await self._handle(scope, receive, reply, headers)
+
+    def _check_host(self, host: bytes | None) -> None:
+        if host in self._hosts:
+            return
+        if not host_known(host, self._settings):
+            raise UnknownHost
+        if len(self._hosts) < HOSTS_MAX:
+            self._hosts.add(host)
 
     async def _admit(self, exchange: Exchange, route: Route, headers: dict[bytes, bytes]) -> None:
         """Find out who asks, charge the limit, check the right."""
@@ -288,8 +300,7 @@ class Edge:
         )
 
     async def _page(self, scope: Scope, receive: Receive, reply: Reply, headers: dict[bytes, bytes]) -> None:
-        if not host_known(headers.get(b"host"), self._settings):
-            raise UnknownHost
+        self._check_host(headers.get(b"host"))
         if self._pages is not None:
             await self._pages(scope, receive, reply)
 
@@ -334,7 +345,7 @@ class Edge:
                 seconds=elapsed_s,
                 database_s=exchange.database_s,
             )
-        self._log.info("request", **_line(exchange, elapsed_s))
+        log.fast_line("request", _line(exchange, elapsed_s))
         for observer in self.observers:
             observer(exchange, elapsed_s)
 
@@ -355,7 +366,7 @@ def _line(exchange: Exchange, elapsed_s: float) -> dict[str, Any]:
         "address": exchange.address,
     }
     if exchange.actor is not None:
-        facts |= {"actor": exchange.actor.name, "org": str(exchange.actor.org)}
+        facts |= {"actor": exchange.actor.name, "org": exchange.actor.org}
     if exchange.code:
         facts["code"] = exchange.code
     return facts | exchange.notes

@@ -174,16 +174,16 @@ def preflight(origin_headers: Headers) -> Headers:
 
 def dressed(sent: Headers, *, secure: bool, extra: Headers) -> Headers:
     """Return the headers of an answer with the security headers added where it set none of its own."""
-    names = {name.lower() for name, _ in sent}
-    names.update(name for name, _ in extra)
-    added = [pair for pair in SECURITY if pair[0] not in names]
-    if b"content-security-policy" not in names:
-        added.append((b"content-security-policy", _CSP))
-    if b"cache-control" not in names:
-        added.append((b"cache-control", b"no-store"))
+    headers = [*sent, *extra]
+    names = {name for name, _ in headers}
+    if names.isdisjoint(_EDGE_NAMES):
+        headers += _EDGE
+    else:
+        headers += [pair for pair in _EDGE if pair[0] not in names]
     if secure:
-        added.append(HSTS)
-    return [*sent, *extra, *added]
+        headers.append(HSTS)
+    return headers
 
 
-_CSP = CSP.encode()
+_EDGE: Headers = [*SECURITY, (b"content-security-policy", CSP.encode()), (b"cache-control", b"no-store")]
+_EDGE_NAMES = frozenset(name for name, _ in _EDGE)

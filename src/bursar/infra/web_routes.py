@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bursar.infra.web_bodies import ReadRequest
+from bursar.infra.web_context import with_given
 from bursar.infra.web_models import ProblemOut
 from bursar.infra.web_problems import MEDIA_TYPE
 from bursar.kernel.errors import Refusal
@@ -229,7 +230,7 @@ class Router:
             description = inspect.getdoc(handler) or ""
             route = Route(
                 path,
-                handler,
+                with_given(handler),
                 methods=[method],
                 status_code=status_code,
                 tags=[self.tag],
