@@ -97,7 +97,8 @@ def one_day(text: str) -> date | None:
 
 _NEGATIVE = r"^\((.*)\)$|^(.*[^-])-$|^-?\s*[£$€¥₹]?\s*-(.*)$"
 _MARKED = r"^\d+([.,])(\d{1,2}|\d{4,30})$"
-_BOTH = r"^\d{1,3}(?:([.,])\d{2,3})+([.,])\d*$"
+_POINT_LAST = r"^\d{1,3}(?:,\d{2,3})+(\.)\d*$"
+_COMMA_LAST = r"^\d{1,3}(?:\.\d{2,3})+(,)\d*$"
 _LONG = r"^-?\d{0,23}\.\d{16,30}$"
 _GROUPS = r"^\d{1,3}(?:([.,])\d{3}){2,}$"
 
@@ -112,7 +113,10 @@ def _bare(texts: pl.Series) -> pl.DataFrame:
     cleaned = t.str.replace(r"^\((.*)\)$", "$1").str.replace(r"-$", "").str.replace(r"^[+-]", "")
     cleaned = cleaned.str.replace(r"(?i)([0-9])(?:CR|DR)$", "$1").str.replace(r"^(?:[£$€¥₹]|[A-Z]{3})", "")
     cleaned = cleaned.str.replace(r"(?:[£$€¥₹]|[A-Z]{3})$", "").str.replace(r"^[+-]", "")
-    return frame.with_columns(minus.fill_null(value=False).alias("minus")).with_columns(cleaned)
+    signs = t.str.count_matches(r"[+\-(]")
+    return frame.with_columns(minus.fill_null(value=False).alias("minus"), signs.alias("signs")).with_columns(
+        pl.when(pl.col("signs") <= 1).then(cleaned).alias("t")
+    )
 
 
 def mark_of(texts: pl.Series) -> str:
@@ -122,7 +126,7 @@ def mark_of(texts: pl.Series) -> str:
     """
     t = pl.col("t")
     votes = _bare(texts).select(
-        pl.coalesce(t.str.extract(_MARKED), t.str.extract(_BOTH, 2)).alias("mark"),
+        pl.coalesce(t.str.extract(_MARKED), t.str.extract(_POINT_LAST), t.str.extract(_COMMA_LAST)).alias("mark"),
         t.str.extract(_GROUPS).alias("group"),
     )
     both = votes.with_columns(

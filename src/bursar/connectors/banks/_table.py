@@ -103,7 +103,8 @@ def dialect(text: str) -> tuple[str, int]:
         width, agreeing = max(Counter(widths).items(), key=lambda item: (item[0] > 1, item[1], item[0]), default=(1, 0))
         score = agreeing / len(widths) * min(width, 8) if width > 1 else 0.0
         if score > best_score:
-            best, best_score = (delimiter, max(width, *(w for w in widths if w <= width + 1))), score
+            header = max(widths[: widths.index(width) + 1])  # a header may name more columns than the rows fill
+            best, best_score = (delimiter, max(width, header)), score
     return best
 
 
