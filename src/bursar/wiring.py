@@ -137,3 +137,10 @@ def org_named(name: str | None) -> UUID:
     if not name:
         return LOCAL_ORG
     return uuid5(LOCAL_ORG, hashlib.sha256(name.encode()).hexdigest())
+
+
+def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:
+    """Return the self-contained HTML report of a review."""
+    from bursar.reports.html import render
+
+    return render(made_review, made_at=utc_now(), organisation=organisation, sample=sample)

@@ -56,13 +56,13 @@ def review(
     progress = _Progress(quiet=not running.interactive())
 
     async def use(house: "House") -> "Review":
-        made = await wiring.review(house, paths, org=wiring.org_named(org), on_batch=progress)
-        if html:
-            html.write_text(await wiring.report(house, made, org=wiring.org_named(org)), encoding="utf-8")  # noqa: ASYNC240
-        return made
+        return await wiring.review(house, paths, org=wiring.org_named(org), on_batch=progress)
 
     made = running.in_house(use, home=home)
     progress.clear()
+    if html:
+        html.write_text(wiring.report(made, organisation=org or "this machine"), encoding="utf-8")
+        running.talk(f"The report is in {html}")
     if as_json:
         running.print_json(as_dict(made))
     elif as_csv:

@@ -24,6 +24,9 @@ BEFORE_DAYS = 56
 STILL_SHARE = 0.5
 """A shift is still on when at least this share of it is there in the last days."""
 
+GROWTH_MIN = 1.2
+"""A lasting rise whose level still grew by this factor since its onset is growth, not a step."""
+
 CHART_DAYS = 120
 CAUSES_MAX = 6
 
@@ -81,7 +84,15 @@ def change_of(alert: Alert, panel: Panel) -> Change:
     )
     if not lasting and alert.impact > 0:
         alert, onset, at = _as_spike(alert, values, onset, at)
+    if lasting and alert.kind in {AlertKind.SHIFT, AlertKind.DRIFT}:
+        alert = replace(alert, kind=_step_or_growth(values[onset:]))
     return Change(alert, (start + onset).astype(object), (start + at).astype(object), level, now, lasting)
+
+
+def _step_or_growth(after: Floats) -> AlertKind:
+    """Tell a new level from growth that goes on: compare the first and the last days since the onset."""
+    first, last = float(np.nanmean(after[:RECENT_DAYS])), float(np.nanmean(after[-RECENT_DAYS:]))
+    return AlertKind.DRIFT if last > first * GROWTH_MIN else AlertKind.SHIFT
 
 
 def _level(values: Floats, onset: int) -> float:

@@ -1,0 +1,78 @@
+"""Inline SVG charts without script, coloured by the page's own CSS, so that dark, light and print follow the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+POINTS_MAX = 400
+"""Most points drawn of one line; more are thinned evenly, first and last kept."""
+
+WIDTH, HEIGHT = 860, 240
+
+
+@dataclass(frozen=True, slots=True)
+class ChartData:
+    """One line over days, and the table behind it: labels (n,), values (n,) in major units."""
+
+    title: str
+    labels: Sequence[str]
+    values: Sequence[float]
+    unit: str
+
+
+def thinned(data: ChartData) -> ChartData:
+    """Return at most :data:`POINTS_MAX` points, evenly picked, with the first and the last."""
+    count = len(data.labels)
+    if count <= POINTS_MAX:
+        return data
+    picked = [round(at * (count - 1) / (POINTS_MAX - 1)) for at in range(POINTS_MAX)]
+    return ChartData(data.title, [data.labels[at] for at in picked], [data.values[at] for at in picked], data.unit)
+
+
+def line_svg(data: ChartData) -> str:
+    """Draw a line chart as one ``<svg role="img">`` element.
+
+    Args:
+        data: What to draw; an empty one gives an empty string.
+
+    Returns:
+        SVG text without script, style or comment; parts carry pygal's class names for the page's CSS.
+    """
+    if not data.labels:
+        return ""
+    import pygal
+    from lxml import etree
+
+    shown = thinned(data)
+    chart = pygal.Line(
+        js=[],
+        width=WIDTH,
+        height=HEIGHT,
+        show_dots=False,
+        show_legend=False,
+        fill=True,
+        x_labels_major_count=6,
+        show_minor_x_labels=False,
+        truncate_label=-1,
+        disable_xml_declaration=True,
+        range=(min(0.0, *shown.values), max(0.01, *shown.values)),
+        y_labels_major_count=4,
+        show_minor_y_labels=False,
+        value_formatter=lambda value: f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.2f}",
+    )
+    chart.x_labels = list(shown.labels)
+    chart.add(shown.title, list(shown.values))
+    root = etree.fromstring(chart.render())
+    for node in list(root.iter()):
+        tag = node.tag if isinstance(node.tag, str) else ""
+        name = tag.rsplit("}", 1)[-1]
+        if not tag or name in {"script", "style", "title"} or (name == "desc"):
+            parent = node.getparent()
+            if parent is not None:
+                parent.remove(node)
+    for attribute in ("id", "width", "height"):
+        root.attrib.pop(attribute, "")
+    for node in root.iter():
+        node.attrib.pop("id", "")
+    root.set("role", "img")
+    root.set("aria-label", f"{data.title}: {shown.labels[0]} to {shown.labels[-1]}, {data.unit}")
+    return str(etree.tostring(root, encoding="unicode"))
