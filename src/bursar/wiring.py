@@ -1,16 +1,17 @@
 """The only file that knows every part: explicit lists, and how the pieces of a running Bursar are put together."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from bursar.core.findings import service as findings
-from bursar.core.identity.rules.rights import RIGHTS
+from bursar.core.identity import service as identity
+from bursar.core.identity.organisations import service as organisations
+from bursar.core.identity.service import RIGHTS
 from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch
 from bursar.core.planning import service as planning
@@ -20,6 +21,7 @@ from bursar.infra.files import LocalFiles
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
+from bursar.kernel.errors import NotFound
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchema
 from bursar.parts.banking import service as banking
 from bursar.reports.review import Review, made
@@ -29,9 +31,6 @@ SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
 """Every line schema a connector may return."""
 
 PARSER = "bursar.connectors.formats:parse_in_child"
-
-LOCAL_ORG = uuid5(UUID("7f1d5c52-6e0f-5b0e-9d5e-0b8f5f6f7a11"), "local")
-"""The organisation of a machine without sign-in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,27 @@ class House:
     importer: Importer
 
 
-def local_actor(org: UUID = LOCAL_ORG) -> Actor:
-    """Return the person at this machine's command line, who owns the home folder and so everything in it."""
-    return Actor(org=org, name="person:local", rights=RIGHTS, request_id="cli")
+async def local_actor(house: House, org: str | None = None) -> Actor:
+    """Return the person at this machine's command line, who owns the home folder and so everything in it.
+
+    Args:
+        house: The running house.
+        org: Id of an organisation; by default the local owner's, made on the first run.
+
+    Raises:
+        NotFound: ``org`` is no organisation here.
+    """
+    if org is None:
+        async with house.db.system("local owner", write=True) as tx:
+            owner = await identity.local_owner(tx, loopback=True, embedded=house.settings.embedded, now=utc_now())
+        return replace(owner, request_id="cli")
+    try:
+        actor = Actor(org=UUID(org), name="person:console", rights=RIGHTS, request_id="cli")
+    except ValueError as error:
+        raise NotFound("organisation", org) from error
+    async with house.db.reading(actor) as tx:
+        await organisations.organisation(tx, actor)
+    return actor
 
 
 def producer(org: UUID) -> Actor:
@@ -109,7 +126,7 @@ async def review(
     house: House,
     paths: Sequence[Path],
     *,
-    org: UUID = LOCAL_ORG,
+    org: str | None = None,
     on_batch: Callable[[Batch], None] = lambda _: None,
 ) -> Review:
     """Do the main job: import files and folders, run the advisors, return what is worth doing.
@@ -117,26 +134,19 @@ async def review(
     Args:
         house: The running house.
         paths: Files and folders.
-        org: The organisation that the facts belong to.
+        org: Id of the organisation that the facts belong to; the local owner's by default.
         on_batch: Called for each document as soon as it is imported.
     """
     began = time.perf_counter()
-    actor = local_actor(org)
+    actor = await local_actor(house, org)
     batches = []
     async for batch in house.importer.import_paths(actor, paths, clock=utc_now):
         batches.append(batch)
         on_batch(batch)
-    await advise(house, org)
+    await advise(house, actor.org)
     async with house.db.reading(actor) as tx:
         inbox = await findings.inbox(tx, actor)
     return made(batches, inbox, seconds=time.perf_counter() - began)
-
-
-def org_named(name: str | None) -> UUID:
-    """Return the organisation of ``--org NAME`` on this machine: the local one, or one of its own for each name."""
-    if not name:
-        return LOCAL_ORG
-    return uuid5(LOCAL_ORG, hashlib.sha256(name.encode()).hexdigest())
 
 
 def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:

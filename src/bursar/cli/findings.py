@@ -1,7 +1,6 @@
 """The inbox on the command line: list, explain, act, undo."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 12
 """Source rows printed by ``explain`` without ``--all``."""
 
-org_option = click.option("--org", default=None, help="The organisation's name given to `bursar review --org`.")
-home_option = click.option("--home", type=click.Path(path_type=Path), default=None, help="Folder of everything kept.")
+org_option = click.option("--org", default=None, help="Id of an organisation, where there are several.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -27,8 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @click.option("--kind", default="", help="Only kinds that begin with this, such as `cloud.`.")
 @json_option
 @org_option
-@home_option
-def findings(everything: bool, kind: str, as_json: bool, org: str | None, home: Path | None) -> int:
+def findings(everything: bool, kind: str, as_json: bool, org: str | None) -> int:
     """List the inbox, the dearest first."""
     from bursar import wiring
     from bursar.cli.review import finding_dict
@@ -37,14 +34,14 @@ def findings(everything: bool, kind: str, as_json: bool, org: str | None, home: 
     from bursar.reports.review import SURE_MIN
 
     async def use(house: "House") -> "list[Kept]":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         states = tuple(FindingState) if everything else (FindingState.NEW, FindingState.ACCEPTED)
         async with house.db.reading(actor) as tx:
             return await service.inbox(
                 tx, actor, states=states, kind_prefix=kind, confidence_min=0.0 if everything else SURE_MIN
             )
 
-    found = running.in_house(use, home=home)
+    found = running.in_house(use)
     if as_json:
         running.print_json([finding_dict(kept) for kept in found])
         return OK
@@ -65,19 +62,18 @@ def findings(everything: bool, kind: str, as_json: bool, org: str | None, home: 
 @click.option("--all", "everything", is_flag=True, help="Print every source row kept.")
 @json_option
 @org_option
-@home_option
-def explain(name: str, everything: bool, as_json: bool, org: str | None, home: Path | None) -> int:
+def explain(name: str, everything: bool, as_json: bool, org: str | None) -> int:
     """Show why finding NAME (such as F1) is worth what it says: formula, exact parts, prices, source rows."""
     from bursar import wiring
     from bursar.cli.review import finding_dict
     from bursar.core.findings import service
 
     async def use(house: "House") -> "Kept":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
             return await service.get(tx, actor, name=name)
 
-    kept = running.in_house(use, home=home)
+    kept = running.in_house(use)
     if as_json:
         from bursar.core.findings.service import evidence_dict
 
@@ -89,6 +85,7 @@ def explain(name: str, everything: bool, as_json: bool, org: str | None, home: P
 
 def explained(kept: "Kept", *, everything: bool = False) -> list[str]:
     """Return the explanation of a finding as lines for a terminal."""
+    say = running.chosen.command
     finding, evidence = kept.finding, kept.finding.evidence
     worth = finding.worth
     head = f"{kept.name}  {finding.title}"
@@ -122,7 +119,7 @@ def explained(kept: "Kept", *, everything: bool = False) -> list[str]:
             "",
             f"    Counted as {kept.counted.amount:,.2f}: the rest overlaps other findings on {finding.resource}.",
         ]
-    lines += ["", f'    Wrong? `bursar dismiss {kept.name} --because "…"`, taken back with `bursar undo`']
+    lines += ["", f'    Wrong? `{say} dismiss {kept.name} --because "…"`, taken back with `{say} undo`']
     return lines
 
 
@@ -137,23 +134,23 @@ def printable(text: str) -> str:
     return "".join("·" if ord(char) in bidi or not (char.isprintable()) else char for char in text)
 
 
-def _act(action: str, name: str, *, org: str | None, home: Path | None, as_json: bool, **facts: Any) -> int:
+def _act(action: str, name: str, *, org: str | None, as_json: bool, **facts: Any) -> int:
     from bursar import wiring
     from bursar.cli.review import finding_dict
     from bursar.core.findings import service
     from bursar.infra.clock import utc_now
 
     async def use(house: "House") -> "Kept":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         async with house.db.writing(actor) as tx:
             return await service.act(tx, actor, name=name, action=action, now=utc_now(), **facts)
 
-    kept = running.in_house(use, home=home)
+    kept = running.in_house(use)
     if as_json:
         running.print_json(finding_dict(kept))
     else:
         click.echo(f"{kept.name} is {kept.state.value}: {kept.finding.title}")
-        running.talk("hint: `bursar undo` takes it back")
+        running.talk(f"hint: `{running.chosen.command} undo` takes it back")
     return OK
 
 
@@ -163,10 +160,9 @@ def _act(action: str, name: str, *, org: str | None, home: Path | None, as_json:
 @click.option("--due", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Until when.")
 @json_option
 @org_option
-@home_option
-def accept(name: str, assignee: str, due: datetime | None, as_json: bool, org: str | None, home: Path | None) -> int:
+def accept(name: str, assignee: str, due: datetime | None, as_json: bool, org: str | None) -> int:
     """Accept finding NAME: somebody will act on it."""
-    return _act("accept", name, org=org, home=home, as_json=as_json, assignee=assignee, due=due.date() if due else None)
+    return _act("accept", name, org=org, as_json=as_json, assignee=assignee, due=due.date() if due else None)
 
 
 @click.command()
@@ -174,10 +170,9 @@ def accept(name: str, assignee: str, due: datetime | None, as_json: bool, org: s
 @click.option("--because", required=True, help="Why it is not worth acting on.")
 @json_option
 @org_option
-@home_option
-def dismiss(name: str, because: str, as_json: bool, org: str | None, home: Path | None) -> int:
+def dismiss(name: str, because: str, as_json: bool, org: str | None) -> int:
     """Dismiss finding NAME; it returns only if its figures grow materially."""
-    return _act("dismiss", name, org=org, home=home, as_json=as_json, because=because)
+    return _act("dismiss", name, org=org, as_json=as_json, because=because)
 
 
 @click.command()
@@ -185,36 +180,33 @@ def dismiss(name: str, because: str, as_json: bool, org: str | None, home: Path 
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Day it returns.")
 @json_option
 @org_option
-@home_option
-def snooze(name: str, until: datetime, as_json: bool, org: str | None, home: Path | None) -> int:
+def snooze(name: str, until: datetime, as_json: bool, org: str | None) -> int:
     """Hide finding NAME until a day."""
-    return _act("snooze", name, org=org, home=home, as_json=as_json, until=until.date())
+    return _act("snooze", name, org=org, as_json=as_json, until=until.date())
 
 
 @click.command()
 @click.argument("name")
 @json_option
 @org_option
-@home_option
-def done(name: str, as_json: bool, org: str | None, home: Path | None) -> int:
+def done(name: str, as_json: bool, org: str | None) -> int:
     """Say that finding NAME was acted on; later facts measure what it brought."""
-    return _act("done", name, org=org, home=home, as_json=as_json)
+    return _act("done", name, org=org, as_json=as_json)
 
 
 @click.command()
 @org_option
-@home_option
-def undo(org: str | None, home: Path | None) -> int:
+def undo(org: str | None) -> int:
     """Take the last action on a finding back."""
     from bursar import wiring
     from bursar.core.findings import service
     from bursar.infra.clock import utc_now
 
     async def use(house: "House") -> "tuple[str, Kept]":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         async with house.db.writing(actor) as tx:
             return await service.undo(tx, actor, now=utc_now())
 
-    action, kept = running.in_house(use, home=home)
+    action, kept = running.in_house(use)
     click.echo(f"Took back `{action}`: {kept.name} is {kept.state.value} again")
     return OK

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from bursar.cli import running
-from bursar.cli.findings import home_option, json_option, org_option, printable
+from bursar.cli.findings import json_option, org_option, printable
 from bursar.cli.main import OK, REFUSED_INPUT
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ PAGE = 200
 )
 @json_option
 @org_option
-@home_option
 def import_(
     paths: tuple[Path, ...],
     format_name: str,
     answers: tuple[str, ...],
     as_json: bool,
     org: str | None,
-    home: Path | None,
 ) -> int:
     """Import files and folders without reviewing them."""
     from bursar import wiring
@@ -47,10 +45,10 @@ def import_(
         options["format"] = format_name
 
     async def use(house: "House") -> "list[Batch]":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         return [batch async for batch in house.importer.import_paths(actor, paths, clock=utc_now, options=options)]
 
-    taken = running.in_house(use, home=home)
+    taken = running.in_house(use)
     if as_json:
         running.print_json([batch_dict(batch) for batch in taken])
     else:
@@ -64,19 +62,18 @@ def import_(
 @click.command()
 @json_option
 @org_option
-@home_option
-def batches(as_json: bool, org: str | None, home: Path | None) -> int:
+def batches(as_json: bool, org: str | None) -> int:
     """List what was imported, newest first."""
     from bursar import wiring
     from bursar.cli.review import about, batch_dict
     from bursar.core.intake import service
 
     async def use(house: "House") -> "list[Batch]":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
             return await service.history(tx, actor, limit=PAGE)
 
-    found = running.in_house(use, home=home)
+    found = running.in_house(use)
     if as_json:
         running.print_json([batch_dict(batch) for batch in found])
         return OK
@@ -93,7 +90,7 @@ async def _batch_named(house: "House", prefix: str, org: str | None) -> UUID:
     from bursar.core.intake import service
     from bursar.kernel.errors import Invalid, NotFound
 
-    actor = wiring.local_actor(wiring.org_named(org))
+    actor = await wiring.local_actor(house, org)
     async with house.db.reading(actor) as tx:
         fitting = [
             batch.id for batch in await service.history(tx, actor, limit=20_000) if str(batch.id).startswith(prefix)
@@ -110,14 +107,13 @@ async def _batch_named(house: "House", prefix: str, org: str | None) -> UUID:
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 @org_option
-@home_option
-def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None, home: Path | None) -> int:
+def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None) -> int:
     """List what could not be read: file, row, column, what, fix. All refused files, or those of one BATCH."""
     from bursar import wiring
     from bursar.core.intake import service
 
     async def use(house: "House") -> "list[Problem]":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         if batch:
             wanted = [await _batch_named(house, batch, org)]
         else:
@@ -129,7 +125,7 @@ def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None, ho
                 found += await service.problems(tx, actor, batch=identifier, limit=10_000)
         return found
 
-    found = running.in_house(use, home=home)
+    found = running.in_house(use)
     if as_json:
         running.print_json(
             [{"file": p.file, "row": p.row, "column": p.column, "what": p.what, "fix": p.fix} for p in found]
@@ -154,16 +150,15 @@ def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None, ho
 @click.command()
 @click.argument("batch")
 @org_option
-@home_option
-def revert(batch: str, org: str | None, home: Path | None) -> int:
+def revert(batch: str, org: str | None) -> int:
     """Take import BATCH back: its rows vanish, what it replaced returns."""
     from bursar import wiring
     from bursar.infra.clock import utc_now
 
     async def use(house: "House") -> "Batch":
-        actor = wiring.local_actor(wiring.org_named(org))
+        actor = await wiring.local_actor(house, org)
         return await house.importer.revert(actor, await _batch_named(house, batch, org), clock=utc_now)
 
-    gone = running.in_house(use, home=home)
+    gone = running.in_house(use)
     click.echo(f"Reverted {gone.file}: {gone.rows_taken:,} rows are gone. Import the file again to bring them back.")
     return OK

@@ -77,8 +77,10 @@ class LazyGroup(click.Group):
 
 
 @click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", type=click.Path(), default=None, help="Folder of everything Bursar keeps (BURSAR_HOME).")
+@click.option("--sample", is_flag=True, help="Work on the sample organisation's home instead of yours.")
 @click.version_option(package_name="bursar", prog_name="bursar", message="%(prog)s %(version)s")
-def cli() -> None:
+def cli(home: str | None, sample: bool) -> None:
     """Point Bursar at your exports; it says where money goes wrong and what acting is worth.
 
     \b
@@ -86,6 +88,9 @@ def cli() -> None:
     bursar explain F1              every figure down to the file line
     bursar up                      the same in the browser and over HTTP
     """  # noqa: D301  click's mark for text that is not re-wrapped
+    from bursar.cli import running
+
+    running.chosen = running.Chosen(home, sample=sample)
 
 
 def main(args: list[str] | None = None) -> None:

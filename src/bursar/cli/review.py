@@ -24,8 +24,7 @@ FILES_SHOWN = 12
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--org", default=None, help="Keep the facts apart under this organisation's name.")
-@click.option("--home", type=click.Path(path_type=Path), default=None, help="Folder of everything Bursar keeps.")
+@click.option("--org", default=None, help="Id of an organisation, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the findings as CSV.")
 @click.option("--html", type=click.Path(path_type=Path), default=None, help="Also write a self-contained report here.")
@@ -34,7 +33,6 @@ FILES_SHOWN = 12
 def review(
     paths: tuple[Path, ...],
     org: str | None,
-    home: Path | None,
     as_json: bool,
     as_csv: bool,
     html: Path | None,
@@ -56,12 +54,12 @@ def review(
     progress = _Progress(quiet=not running.interactive())
 
     async def use(house: "House") -> "Review":
-        return await wiring.review(house, paths, org=wiring.org_named(org), on_batch=progress)
+        return await wiring.review(house, paths, org=org, on_batch=progress)
 
-    made = running.in_house(use, home=home)
+    made = running.in_house(use)
     progress.clear()
     if html:
-        html.write_text(wiring.report(made, organisation=org or "this machine"), encoding="utf-8")
+        html.write_text(wiring.report(made, organisation="My organisation"), encoding="utf-8")
         running.talk(f"The report is in {html}")
     if as_json:
         running.print_json(as_dict(made))
@@ -124,7 +122,7 @@ def _read(made: "Review") -> list[str]:
         if not batch.format:
             lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in batch.problems[:1] if problem.fix]
     if len(made.batches) > len(shown):
-        lines.append(f"  … and {len(made.batches) - len(shown)} more files (`bursar batches`)")
+        lines.append(f"  … and {len(made.batches) - len(shown)} more files (`{running.chosen.command} batches`)")
     return lines
 
 
@@ -137,7 +135,7 @@ def about(batch: "Batch") -> str:
     if batch.rows_known:
         parts.append(f"{batch.rows_known:,} known")
     if batch.rows_refused:
-        parts.append(f"{batch.rows_refused:,} refused: `bursar problems {str(batch.id)[:13]}`")
+        parts.append(f"{batch.rows_refused:,} refused: `{running.chosen.command} problems {str(batch.id)[:13]}`")
     if batch.balances:
         off = [balance for balance in batch.balances if balance.ties is False]
         told = [balance for balance in batch.balances if balance.ties is not None]
@@ -170,7 +168,7 @@ def _worth(made: "Review", currency: str | None) -> list[str]:
             f"{'' if len(made.sums) == 1 else '  ' + kept.counted.currency}"
         )
     if len(made.findings) > TOP:
-        lines.append(f"  … and {len(made.findings) - TOP} more (`bursar findings`)")
+        lines.append(f"  … and {len(made.findings) - TOP} more (`{running.chosen.command} findings`)")
     return lines
 
 
@@ -181,22 +179,28 @@ def _left_out(made: "Review") -> list[str]:
         if total.overlap.minor
     ]
     if made.unsure:
-        lines.append(f"Left out: {len(made.unsure)} findings below 60 % sure (`bursar findings --all`)")
+        lines.append(
+            f"Left out: {len(made.unsure)} findings below 60 % sure (`{running.chosen.command} findings --all`)"
+        )
     if made.refused:
         rows = sum(batch.rows_refused for batch in made.refused)
         files = sum(1 for batch in made.refused if not batch.format)
-        lines.append(f"Refused:  {files} files and {rows:,} rows; `bursar problems` says where, why and what to do")
+        lines.append(
+            f"Refused:  {files} files and {rows:,} rows; `{running.chosen.command} problems` says where, why and what to do"
+        )
     return ["", *lines] if lines else []
 
 
 def _next(made: "Review") -> list[str]:
+    say = running.chosen.command
     if made.findings:
         first = made.findings[0].name
+        explain, up = f"`{say} explain {first}`", f"`{say} up`"
         return [
-            f"Next: `bursar explain {first}`   every figure down to the file line",
-            "      `bursar up`           the same in the browser",
+            f"Next: {explain}   every figure down to the file line",
+            f"      {up:<{len(explain)}}   the same in the browser",
         ]
-    return ["Next: `bursar batches`   what is held so far", "      `bursar up`        the same in the browser"]
+    return [f"Next: `{say} batches`   what is held so far", f"      `{say} up`        the same in the browser"]
 
 
 def as_dict(made: "Review") -> dict[str, Any]:

@@ -4,24 +4,53 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from bursar.settings import Settings
     from bursar.wiring import House
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which home the root options chose."""
+
+    home: str | None = None
+    sample: bool = False
+
+    @property
+    def command(self) -> str:
+        """How to spell the program in a hint so that it works on the same home."""
+        return "bursar --sample" if self.sample else "bursar" if self.home is None else f"bursar --home {self.home}"
+
+
+chosen = Chosen()
+"""Set once by the root command."""
+
+
+def settings(**overrides: object) -> "Settings":
+    """Return the settings with the root options applied."""
+    from pathlib import Path
+
+    from bursar.settings import load
+
+    made = load(**(overrides | ({"home": Path(chosen.home).absolute()} if chosen.home else {})))
+    return made.model_copy(update={"home": made.home / "sample"}) if chosen.sample else made
+
+
 def in_house(use: Callable[["House"], Awaitable[T]], **overrides: object) -> T:
     """Open the house with the settings, await ``use`` in it, close it; return what ``use`` returned."""
-    from bursar import settings, wiring
+    from bursar import wiring
 
-    chosen = settings.load(**overrides)
+    taken = settings(**overrides)
 
     async def run() -> T:
-        async with wiring.open_house(chosen) as house:
+        async with wiring.open_house(taken) as house:
             return await use(house)
 
     return asyncio.run(run())
