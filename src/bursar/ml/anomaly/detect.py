@@ -1,0 +1,425 @@
+"""The facade: a panel in, alerts out, at most as many false ones as the organisation's budget allows."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+
+from bursar.kernel.errors import Invalid
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Days, Floats, Ints, Panel
+from bursar.ml.anomaly.keys import new_keys, vanished_keys
+from bursar.ml.anomaly.pvalues import Tail, own_factor
+from bursar.ml.anomaly.residuals import (
+    Scale,
+    lagged_median,
+    median_of,
+    monthly_profile,
+    robust_spread,
+    rolling_mean,
+    scales_for,
+)
+from bursar.ml.calendar import Bools, Calendar, holidays_between
+from bursar.ml.forecast.history import HISTORY_MAX, SEASONS
+
+
+class AlertKind(StrEnum):
+    """What sort of change an alert reports."""
+
+    SPIKE = "spike"
+    SHIFT = "shift"
+    DRIFT = "drift"
+    NEW = "new"
+    VANISHED = "vanished"
+    CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an organisation wants to hear about.
+
+    Attributes:
+        budget_alerts: False alerts allowed per ``budget_series`` series and ``budget_periods`` periods.
+        budget_series: See above.
+        budget_periods: See above; 30 days of a daily panel.
+        money_least: An alert's impact in major units is at least this.
+        percent_least: ... and at least this share of what was expected, 0.2 is 20 %.
+        quiet_seasons: After an alert a series is silent for this many seasons, unless the change grows.
+    """
+
+    budget_alerts: float = 1.0
+    budget_series: float = 100.0
+    budget_periods: float = 30.0
+    money_least: float = 0.0
+    percent_least: float = 0.1
+    quiet_seasons: int = 2
+
+    @property
+    def rate(self) -> float:
+        """False alerts allowed per series and period."""
+        return self.budget_alerts / (self.budget_series * self.budget_periods)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One change worth telling.
+
+    Attributes:
+        row: Series of the panel.
+        kind: Sort of change.
+        onset: Start of the first period that is part of it.
+        at: Start of the period at which it became known.
+        actual: Sum of the values from ``onset`` to ``at``, major units.
+        expected: What they were expected to sum to.
+        lower: Lower end of the 95 % range of that expectation.
+        upper: Upper end.
+        p: Probability of a change at least this unusual in normal times.
+        partner: The series with the opposite change, for a cancelling pair; -1 otherwise.
+    """
+
+    row: int
+    kind: AlertKind
+    onset: np.datetime64
+    at: np.datetime64
+    actual: float
+    expected: float
+    lower: float
+    upper: float
+    p: float
+    partner: int = -1
+
+    @property
+    def impact(self) -> float:
+        """Actual minus expected, major units; positive is more spent."""
+        return self.actual - self.expected
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Alerts, and the evidence of the scanned periods.
+
+    Attributes:
+        alerts: By period, then by p.
+        times: Shape (c,): periods scanned.
+        expected: Shape (n, c): expected value of each; NaN where the history is too short.
+        spread: Shape (n,): robust deviation of single values from the expectation.
+        p: Shape (n, c): smallest p-value over the time scales, corrected for their number.
+        threshold: p below which an alert is raised.
+    """
+
+    alerts: tuple[Alert, ...]
+    times: Days
+    expected: Floats
+    spread: Floats
+    p: Floats
+    threshold: float
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """Per time scale: mean residual (n, c), p (n, c) and the spread (n,)."""
+
+    scale: Scale
+    mean: Floats
+    p: Floats
+    spread: Floats
+
+
+@dataclass(slots=True)
+class _Work:
+    """What all steps share: values (n, t), first scanned column, and where nothing may be reported."""
+
+    values: Floats
+    times: Days
+    start: int
+    ignored: Bools
+    season: int
+    evidence: list[_Evidence] = field(default_factory=list)
+
+
+YEAR_PERIODS = {Grain.DAY: 364, Grain.WEEK: 52}
+"""What deviated one year before is no news now; 364 days keep the weekday."""
+
+CLIP = 3.0
+"""Robust deviations that one period may contribute to a shift."""
+
+CALIBRATION_PERIODS = 182
+"""Periods before the scanned ones that say what is normal."""
+
+
+def detect(
+    panel: Panel,
+    *,
+    periods: int,
+    rules: Rules | None = None,
+    calendar: Calendar | None = None,
+    ignore: Bools | None = None,
+    parents: Ints | None = None,
+) -> Detection:
+    """Scan the last ``periods`` periods of every series.
+
+    Args:
+        panel: Series of one currency and grain. Leave a partial last period out or give it as NaN: gaps are not scored.
+        periods: Number of periods to scan, at least 1.
+        rules: Alert budget and floors.
+        calendar: Country for holidays; on a holiday anything between a normal day and a Sunday is expected.
+        ignore: Shape (n, periods): True where a change is known and wanted.
+        parents: Shape (n,): number of each series' parent; two opposite changes under one parent that cancel in it are
+            told as one alert. None looks for no pairs.
+
+    Returns:
+        Alerts and evidence; the answer for a period depends on it and earlier periods only.
+
+    Raises:
+        Invalid: No series, ``periods`` out of range, or ``ignore`` of another shape.
+    """
+    if not len(panel) or periods < 1:
+        raise Invalid("there is nothing to scan")
+    panel.check()
+    values, times = panel.matrix(length_max=HISTORY_MAX)
+    start = max(0, values.shape[1] - periods)
+    scanned = values.shape[1] - start
+    if ignore is not None and ignore.shape != (len(panel), periods):
+        raise Invalid(f"ignore has shape {ignore.shape}, not {(len(panel), periods)}")
+    ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
+    work = _Work(values, times, start, ignored, SEASONS[panel.grain][0])
+    rules = rules or Rules()
+    expected = _measure(work, panel.grain, calendar or Calendar(), rules.rate)
+    count = len(work.evidence)
+    corrected = np.min([np.minimum(one.p * count / one.scale.width, 1.0) for one in work.evidence], axis=0, initial=1.0)
+    alerts = _changes(work, rules, expected)
+    alerts += [
+        Alert(row, AlertKind.NEW, times[at], times[at], actual, 0.0, 0.0, 0.0, rules.rate)
+        for row, at, actual in new_keys(values, start, work.season, ignored)
+    ]
+    alerts += [
+        Alert(row, AlertKind.VANISHED, times[since], times[at], 0.0, usual, 0.0, 0.0, p)
+        for row, since, at, usual, p in vanished_keys(values, start, work.season, ignored)
+        if p <= rules.rate
+    ]
+    alerts += [] if parents is None else _pairs(work, rules, parents)
+    kept = _merge([one for one in alerts if _matters(one, rules)], work, rules)
+    spread = work.evidence[0].spread if work.evidence else np.zeros(len(panel))
+    return Detection(tuple(kept), times[start:], expected, spread, corrected, rules.rate)
+
+
+def _matters(alert: Alert, rules: Rules) -> bool:
+    size = abs(alert.impact)
+    return size > 0 and size >= rules.money_least and size >= rules.percent_least * abs(alert.expected)
+
+
+def _measure(work: _Work, grain: Grain, calendar: Calendar, rate: float) -> Floats:
+    """Fill the evidence of every time scale; return the expected values of the scanned periods."""
+    first = max(0, work.start - CALIBRATION_PERIODS)
+    year = YEAR_PERIODS.get(grain, 0)
+    expected = np.full((len(work.values), work.values.shape[1] - work.start), np.nan)
+    for scale in scales_for(work.season):
+        residual, base = _residual(work, scale, grain, calendar, first)
+        if scale.name == "spike":
+            fitted = work.values[:, first:] - residual
+            expected = np.where(np.isnan(fitted), base, fitted)[:, work.start - first :]
+        residual[:, work.start - first :][work.ignored] = np.nan
+        raw = rolling_mean(residual, scale.width)
+        if work.evidence:
+            residual[:, work.start - first :][_isolated(work.evidence[0].p, rate)] = 0.0
+        mean = _clipped_mean(residual, scale.width, work.start - first)
+        if year and work.values.shape[1] > year:
+            begin = max(first - year, 0)
+            echo = _residual(work, scale, grain, calendar, begin, work.values.shape[1] - year)[0]
+            mean[:, -echo.shape[1] :] = _less(
+                mean[:, -echo.shape[1] :], _clipped_mean(echo, scale.width, echo.shape[1])
+            )
+        work.evidence.append(_score(work, scale, mean, first, raw))
+    return expected
+
+
+def _isolated(p: Floats, rate: float) -> Bools:
+    """Return where a spike stands alone: unlikely now, and not in the two periods before."""
+    hit = p <= rate
+    before = np.zeros_like(hit)
+    before[:, 1:] |= hit[:, :-1]
+    before[:, 2:] |= hit[:, :-2]
+    out: Bools = hit & ~before
+    return out
+
+
+def _clipped_mean(residual: Floats, width: int, before: int) -> Floats:
+    """Return the rolling mean with single values held to ``CLIP`` deviations, so that one spike is no shift."""
+    if width == 1:
+        return residual
+    seen = residual[:, :before] if before else residual
+    limit = CLIP * robust_spread(seen)[:, None]
+    limit = np.where(limit > 0, limit, np.inf)
+    return rolling_mean(np.clip(residual, -limit, limit), width)
+
+
+def _residual(
+    work: _Work, scale: Scale, grain: Grain, calendar: Calendar, first: int, stop: int | None = None
+) -> tuple[Floats, Floats]:
+    """Return value minus expectation, and the expectation, of columns ``first`` to ``stop``."""
+    values, times = work.values[:, :stop], work.times[:stop]
+    base = lagged_median(values, work.season, scale.gap, first)
+    if grain is not Grain.DAY:
+        return values[:, first:] - base, base
+    base = _widen_on_holidays(values, times, base, first, calendar)
+    residual = values[:, first:] - base
+    if scale.name == "spike":
+        apart = values - lagged_median(values, work.season, 1, 0)
+        spread = robust_spread(apart[:, : max(min(work.start, values.shape[1]), 1)])
+        monthly = monthly_profile(apart, spread, times, calendar, first)
+        residual = _less(residual, monthly)
+        base = base + monthly
+    return residual, base
+
+
+def _less(residual: Floats, known: Floats) -> Floats:
+    """Take a known deviation out of a residual of the same sign; never past zero, so its absence is no anomaly."""
+    same = np.sign(residual) * np.sign(np.nan_to_num(known)) > 0
+    shrunk = np.sign(residual) * np.maximum(np.abs(residual) - np.abs(np.nan_to_num(known)), 0.0)
+    return np.where(same, shrunk, residual)
+
+
+def _widen_on_holidays(values: Floats, times: Days, base: Floats, first: int, calendar: Calendar) -> Floats:
+    """On holidays expect the nearest value between a normal day's and a Sunday's."""
+    days = times.astype("datetime64[D]")
+    off = np.isin(days, holidays_between(calendar, days))
+    sunday = (days.astype(np.int64) + 3) % 7 == 6
+    for column in np.flatnonzero(off[first:]) + first:
+        sundays = np.flatnonzero(sunday[:column])[-8:]
+        if not len(sundays):
+            continue
+        rest = median_of(values[:, sundays].T)
+        usual = base[:, column - first]
+        base[:, column - first] = np.clip(values[:, column], np.fmin(usual, rest), np.fmax(usual, rest))
+    return base
+
+
+def _score(work: _Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> _Evidence:
+    """Turn mean residuals (n, first..t) into p-values of the scanned columns, calibrated on the earlier ones."""
+    before = work.start - first
+    past = mean[:, :before] if before else mean[:, :0]
+    spread = robust_spread(past) if before else np.zeros(len(mean))
+    floor = 1e-3 * robust_spread(work.values[:, : max(work.start, 1)])
+    unit = np.maximum(np.maximum(spread, floor), 1e-12)
+    scores = past / unit[:, None]
+    factor = own_factor(scores) if before else np.ones(len(mean))
+    tail = Tail.fit(scores / factor[:, None])
+    p = tail.beyond(mean[:, before:] / (unit * factor)[:, None])
+    p[(~np.isnan(past)).sum(axis=1) < 3 * work.season] = 1.0
+    p[work.ignored] = 1.0
+    return _Evidence(scale, raw[:, before:], p, unit * factor)
+
+
+def _changes(work: _Work, rules: Rules, expected: Floats) -> list[Alert]:
+    """Return an alert for every scale and scanned period whose p lies under its share of the budget."""
+    alerts = []
+    share = rules.rate / max(len(work.evidence), 1)
+    for one in work.evidence:
+        width = one.scale.width
+        for row, column in np.argwhere(one.p <= share * width):
+            at = work.start + int(column)
+            begin = max(0, at - width + 1)
+            if one.scale.name == "spike":
+                actual, usual = float(work.values[row, at]), float(expected[row, column])
+            else:
+                actual = float(np.nansum(work.values[row, begin : at + 1]))
+                usual = actual - float(one.mean[row, column]) * width
+            room = 2.0 * float(one.spread[row]) * width
+            alerts.append(
+                Alert(
+                    int(row),
+                    AlertKind(one.scale.name),
+                    work.times[begin],
+                    work.times[at],
+                    actual,
+                    usual,
+                    usual - room,
+                    usual + room,
+                    float(one.p[row, column] * len(work.evidence) / width),
+                )
+            )
+    return alerts
+
+
+def _pairs(work: _Work, rules: Rules, parents: Ints) -> list[Alert]:
+    """Return opposite changes of siblings over the same season that cancel to a quarter or less in their parent.
+
+    Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget.
+    """
+    weekly = [each for each in work.evidence if each.scale == Scale("shift", work.season, 2)]
+    if not weekly:
+        return []
+    one = weekly[0]
+    width = one.scale.width
+    limit = float(np.sqrt(rules.rate / max(len(parents), 1)))
+    found: list[Alert] = []
+    for column in range(one.p.shape[1]):
+        rows = np.flatnonzero(one.p[:, column] <= limit)
+        for at, row in enumerate(rows):
+            for other in rows[at + 1 :]:
+                first, second = float(one.mean[row, column]), float(one.mean[other, column])
+                near = abs(first + second) <= CANCEL_SHARE * max(abs(first), abs(second))
+                if parents[row] != parents[other] or first * second >= 0 or not near:
+                    continue
+                time = work.start + column
+                actual = float(np.nansum(work.values[row, time - width + 1 : time + 1]))
+                room = 2.0 * float(one.spread[row]) * width
+                usual = actual - first * width
+                both = float(one.p[row, column] * one.p[other, column])
+                found.append(
+                    Alert(
+                        int(row),
+                        AlertKind.CANCELLING,
+                        work.times[time - width + 1],
+                        work.times[time],
+                        actual,
+                        usual,
+                        usual - room,
+                        usual + room,
+                        both,
+                        int(other),
+                    )
+                )
+    return found
+
+
+CANCEL_SHARE = 0.25
+"""Two changes cancel when their sum is at most this share of the larger."""
+
+_ORDER = {kind: at for at, kind in enumerate(AlertKind)}
+
+
+def _merge(alerts: list[Alert], work: _Work, rules: Rules) -> list[Alert]:
+    """Keep one alert per series and episode.
+
+    A longer scale that follows a shorter one renames the alert instead of repeating it, and the partner of a cancelling
+    pair is not told again on its own.
+    """
+    quiet = rules.quiet_seasons * work.season
+    column = {time: at for at, time in enumerate(work.times)}
+    kept: list[Alert] = []
+    latest: dict[int, tuple[int, int]] = {}
+    for alert in sorted(
+        alerts, key=lambda one: (column[one.at], one.partner < 0, one.kind is not AlertKind.NEW, one.row, one.p)
+    ):
+        at = column[alert.at]
+        seen = latest.get(alert.row)
+        if seen is not None and at - seen[1] <= quiet:
+            latest[alert.row] = (seen[0], at)
+            before = kept[seen[0]]
+            renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}
+            if renames and _ORDER[alert.kind] > _ORDER[before.kind] and alert.onset <= before.at:
+                kept[seen[0]] = replace(
+                    before,
+                    kind=alert.kind,
+                    onset=before.onset,
+                    p=min(before.p, alert.p),
+                    partner=alert.partner,
+                )
+            continue
+        latest[alert.row] = (len(kept), at)
+        if alert.partner >= 0:
+            latest[alert.partner] = (len(kept), at)
+        kept.append(alert)
+    told = {one.partner for one in kept if one.partner >= 0}
+    return [one for one in kept if one.kind is AlertKind.CANCELLING or one.row not in told]

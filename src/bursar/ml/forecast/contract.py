@@ -1,0 +1,40 @@
+"""The contract of every forecaster: the constructor holds parameters, ``fit`` returns self, learned names end in ``_``."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import numpy as np
+
+from bursar.kernel.series import Floats
+from bursar.ml.forecast.history import History
+
+
+class Forecaster(ABC):
+    """Forecasts every series of a :class:`History` at once.
+
+    Rows without a single number are forecast as NaN; every other row gets finite numbers, whatever its history.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, history: History) -> Self:
+        """Learn from ``history``; nothing is kept from an earlier fit."""
+
+    @abstractmethod
+    def predict(self, horizon: int) -> Floats:
+        """Return the forecasts of the next ``horizon`` periods, shape (n, horizon), in the units of the history."""
+
+    def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
+        """Return what would have been forecast at each origin.
+
+        Args:
+            history: The whole history.
+            origins: Ascending; the forecast at origin o has seen ``history.values[:, :o]`` only.
+            horizon: Periods ahead.
+
+        Returns:
+            Shape (len(origins), n, horizon). Models that pass over time once for all origins override this; the
+            conformance suite holds the override equal to this loop.
+        """
+        return np.stack([self.fit(history.until(origin)).predict(horizon) for origin in origins])

@@ -1,0 +1,52 @@
+"""The default line-up: which models compete, and how much work they may do on a panel of a given size."""
+
+from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.global_trees import GlobalTrees
+from bursar.ml.forecast.naive import RunRate, SeasonalMean, SeasonalNaive
+from bursar.ml.forecast.regression import Ridge
+from bursar.ml.forecast.siblings import Siblings
+from bursar.ml.forecast.smoothing import Smoothing
+from bursar.ml.forecast.theta import Theta
+
+BASELINE = SeasonalNaive.name
+"""What every mix must beat."""
+
+COLD = frozenset({"trees_seasonal", "siblings"})
+"""What serves a series too young to be tried."""
+
+LARGE_PANEL = 1_000
+"""From this many series on, the global models are trained once for all backtest windows, on what precedes the first."""
+
+
+class SeasonalTrees(GlobalTrees):
+    """The global model on differences from the seasonal base."""
+
+    name = "trees_seasonal"
+
+
+class LevelTrees(GlobalTrees):
+    """The global model on values in units of the level."""
+
+    name = "trees_level"
+
+
+def default_lineup(series: int, horizon: int, seed: int) -> tuple[Forecaster, ...]:
+    """Return fresh models for a panel of ``series`` series and a ``horizon``.
+
+    Args:
+        series: Number of series.
+        horizon: Periods ahead.
+        seed: Of the global models.
+    """
+    retrain = series < LARGE_PANEL
+    return (
+        SeasonalNaive(),
+        RunRate(),
+        SeasonalMean(),
+        Siblings(),
+        Smoothing(),
+        Theta(),
+        Ridge(),
+        SeasonalTrees(horizon=horizon, difference=True, seed=seed, retrain=retrain),
+        LevelTrees(horizon=horizon, difference=False, seed=seed + 1, retrain=retrain),
+    )

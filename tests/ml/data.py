@@ -1,0 +1,56 @@
+"""Generators for the tests of learning code: seeded, small, with a known answer."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Floats, Panel, calendar
+from bursar.ml.calendar import Calendar, known_effects
+from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.history import History
+from bursar.ml.forecast.lineup import default_lineup
+
+START = np.datetime64("2023-01-02T00", "h")
+
+HORIZON = 14
+
+
+def weekly(series: int, length: int, *, seed: int = 0, noise: float = 3.0) -> Floats:
+    """Return weekly seasonal series around 100 with a slow drift and noise."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(length)
+    shape = np.array([12.0, 8.0, 3.0, 0.0, 6.0, -14.0, -15.0])
+    level = rng.uniform(60, 140, (series, 1)) + rng.uniform(-0.02, 0.05, (series, 1)) * at
+    out: Floats = level + shape[at % 7] * rng.uniform(0.5, 1.5, (series, 1)) + rng.normal(0, noise, (series, length))
+    return out
+
+
+def history(values: Floats, *, grain: Grain = Grain.DAY, ahead: int = 60, country: str = "DE") -> History:
+    """Return a history of ``values`` that starts on ``START``, with known effects ahead."""
+    times = calendar(START, grain, values.shape[1] + ahead)
+    known, _ = known_effects(times, grain, Calendar(country))
+    return History(values, times[: values.shape[1]], grain, known)
+
+
+def panel(values: Floats, *, grain: Grain = Grain.DAY) -> Panel:
+    """Return a panel of equal starts."""
+    return Panel.of(
+        [f"s{row}" for row in range(len(values))],
+        [START] * len(values),
+        list(values),
+        grain=grain,
+        currency="EUR",
+    )
+
+
+def fresh(name: str) -> Forecaster:
+    """Return a new model of the default line-up by name."""
+    return next(model for model in default_lineup(3, HORIZON, 0) if model.name == name)
+
+
+MODELS: dict[str, Callable[[], Forecaster]] = {
+    model.name: partial(fresh, model.name) for model in default_lineup(3, HORIZON, 0)
+}
+"""Every model of the default line-up, fresh at each call."""

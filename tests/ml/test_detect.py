@@ -1,0 +1,182 @@
+"""The anomaly facade: what was planted is found, what is normal is left alone."""
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from bursar.kernel.errors import Invalid
+from bursar.kernel.series import Floats
+from bursar.ml.anomaly.cause import explain, spread_exactly
+from bursar.ml.anomaly.detect import AlertKind, Rules, detect
+from bursar.ml.calendar import Calendar
+from tests.ml.data import START, panel, weekly
+
+QUIET = 20
+SCAN = 30
+
+
+def quiet() -> Floats:
+    return weekly(QUIET, 300, seed=11, noise=3.0)
+
+
+def test_noise_stays_within_the_budget() -> None:
+    values = weekly(200, 400, seed=12)
+
+    found = detect(panel(values), periods=60)
+
+    assert len(found.alerts) <= 3 * Rules().rate * 200 * 60
+
+
+def test_a_spike_is_found_with_its_size() -> None:
+    values = quiet()
+    values[3, -10] += 100
+
+    (alert,) = [one for one in detect(panel(values), periods=SCAN).alerts if one.row == 3]
+
+    assert alert.kind is AlertKind.SPIKE
+    assert alert.at == START + np.timedelta64(24 * 290, "h")
+    assert abs(alert.impact - 100) < 15
+    assert alert.lower < alert.expected < alert.upper < alert.actual
+    assert alert.p <= Rules().rate
+
+
+def test_a_level_shift_is_found_once() -> None:
+    values = quiet()
+    values[5, -18:] += 35
+
+    (alert,) = [one for one in detect(panel(values), periods=SCAN).alerts if one.row == 5]
+
+    assert alert.kind in {AlertKind.SHIFT, AlertKind.DRIFT}
+    assert abs((alert.onset - (START + np.timedelta64(24 * 282, "h"))) / np.timedelta64(24, "h")) <= 7
+
+
+def test_a_slow_drift_is_found() -> None:
+    values = weekly(QUIET, 300, seed=11, noise=1.5)
+    values[2, -45:] += np.linspace(0, 45, 45)
+
+    alerts = [one for one in detect(panel(values), periods=45).alerts if one.row == 2]
+
+    assert alerts
+    assert alerts[0].kind in {AlertKind.SHIFT, AlertKind.DRIFT}
+
+
+def test_new_and_vanished_keys_are_found() -> None:
+    values = quiet()
+    values[0, :-12] = 0
+    values[1, :-12] = np.nan
+    values[2, -20:] = 0
+    values[4, -20:] = 0
+
+    found = {(one.row, one.kind) for one in detect(panel(values), periods=SCAN).alerts}
+
+    assert {(0, AlertKind.NEW), (1, AlertKind.NEW)} <= found
+    assert {2, 4} <= {row for row, kind in found if kind in {AlertKind.VANISHED, AlertKind.SHIFT, AlertKind.DRIFT}}
+
+
+def test_a_monthly_fee_is_known_and_no_alert() -> None:
+    values = quiet()
+    days = (START + np.arange(300) * np.timedelta64(24, "h")).astype("datetime64[D]")
+    first = days == days.astype("datetime64[M]").astype("datetime64[D]")
+    values[:, first] += 200
+
+    found = detect(panel(values), periods=SCAN)
+
+    assert not [one for one in found.alerts if one.kind is AlertKind.SPIKE]
+
+
+def test_a_holiday_like_a_sunday_is_no_alert() -> None:
+    values = quiet()
+    christmas = int((np.datetime64("2023-10-03") - START.astype("datetime64[D]")).astype(int))
+    values[:, christmas] = values[:, christmas + 5]
+
+    found = detect(panel(values[:, : christmas + 3]), periods=SCAN, calendar=Calendar("DE"))
+
+    assert not [one for one in found.alerts if one.kind is AlertKind.SPIKE]
+    assert date(2023, 10, 3).weekday() == 1
+
+
+def test_gaps_and_a_partial_last_period_are_no_drop() -> None:
+    values = quiet()
+    values[:, -1] = np.nan
+    values[0, -9:-6] = np.nan
+
+    assert len(detect(panel(values), periods=SCAN).alerts) <= 1
+
+
+def test_floors_and_ignored_periods_silence() -> None:
+    values = quiet()
+    values[3, -10] += 100
+    ignore = np.zeros((QUIET, SCAN), dtype=bool)
+    ignore[3, -10] = True
+
+    assert 3 not in {one.row for one in detect(panel(values), periods=SCAN, rules=Rules(money_least=500)).alerts}
+    assert 3 not in {one.row for one in detect(panel(values), periods=SCAN, rules=Rules(percent_least=5)).alerts}
+    assert 3 not in {one.row for one in detect(panel(values), periods=SCAN, ignore=ignore).alerts}
+
+
+def test_cancelling_changes_are_paired() -> None:
+    values = quiet()
+    values[6, -14:] += 50
+    values[7, -14:] -= 50
+
+    alerts = detect(panel(values), periods=SCAN, parents=np.zeros(QUIET, dtype=np.int64)).alerts
+    pairs = {(one.row, one.partner) for one in alerts if one.kind is AlertKind.CANCELLING}
+
+    assert pairs == {(6, 7)}
+
+
+def test_later_data_changes_no_earlier_p() -> None:
+    values = quiet()
+    other = values.copy()
+    other[:, -5:] += 500
+
+    early = detect(panel(values), periods=20).p[:, :15]
+    late = detect(panel(other), periods=20).p[:, :15]
+
+    np.testing.assert_array_equal(early, late)
+
+
+@pytest.mark.parametrize("values", [np.zeros((3, 200)), np.full((3, 200), 4.0), np.ones((1, 1)), -weekly(3, 200)])
+def test_plain_input_gives_no_alert(values: Floats) -> None:
+    assert len(detect(panel(values), periods=10).alerts) <= 1
+
+
+def test_a_jump_of_a_constant_series_is_found() -> None:
+    values = np.full((10, 200), 50.0)
+    values[4, -3] = 80.0
+
+    alerts = detect(panel(values), periods=10).alerts
+
+    assert [one.row for one in alerts] == [4]
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(Invalid):
+        detect(panel(np.empty((0, 3))), periods=3)
+    with pytest.raises(Invalid):
+        detect(panel(quiet()), periods=0)
+    with pytest.raises(Invalid, match="ignore"):
+        detect(panel(quiet()), periods=3, ignore=np.zeros((1, 3), dtype=bool))
+
+
+def test_causes_sum_to_the_change_exactly() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        actual, expected = rng.integers(-(10**9), 10**9, (2, 7))
+        parent = int(expected.sum() + rng.integers(-(10**6), 10**6))
+
+        causes = explain(actual, expected, parent)
+
+        assert sum(cause.amount for cause in causes) == int(actual.sum()) - parent
+        assert sorted(cause.child for cause in causes) == list(range(7))
+    assert sum(spread_exactly(-101, np.array([0, 0, 0]))) == -101
+
+
+def test_the_cause_is_the_child_that_changed() -> None:
+    expected = np.array([1000, 5000, 300, 20])
+    actual = expected + np.array([10, -15, 2500, 0])
+
+    assert explain(actual, expected, int(expected.sum()))[0].child == 2
+    with pytest.raises(Invalid):
+        explain(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 0)
