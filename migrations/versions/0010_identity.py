@@ -71,7 +71,7 @@ TABLES = (
     """create table identity_attempt (
         subject bytea not null,
         since timestamptz not null,
-        count integer not null,
+        tries integer not null,
         failures integer not null,
         at timestamptz not null,
         constraint identity_attempt_pkey primary key (subject))""",
@@ -178,7 +178,8 @@ begin
         with recursive mine as (
             select c.oid from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'org'
             where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-              and a.atttypid = 'uuid'::regtype),
+              and a.atttypid = 'uuid'::regtype
+              and c.relname <> 'identity_membership'),  -- ends last, together with the people who belong nowhere else
         points as (
             select distinct k.conrelid as child, k.confrelid as parent from pg_constraint k
             where k.contype = 'f' and k.conrelid <> k.confrelid

@@ -39,15 +39,14 @@ def test_the_lints_of_the_catalogue_find_nothing_of_ours(owner_url: str) -> None
     ] == []
 
 
-FORBIDDEN = (
+FORBIDDEN = [
     "update audit_entry set actor = 'x'",
     "delete from audit_entry",
     "truncate audit_entry",
     "update audit_block set rows = 1",
     "delete from audit_block",
-    "insert into audit_entry (org, id, at, actor, request_id, action, subject, xid) values (gen_random_uuid(), "
-    "gen_random_uuid(), now(), '', '', '', '', 1)",
-)
+    "insert into audit_entry (org, id, at, actor, request_id, action, subject, xid) values (null, null, null, 0, 0, 0, 0, 1)",
+]
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

@@ -85,7 +85,7 @@ attempt = global_table(
     "identity_attempt",
     sa.Column("subject", sa.LargeBinary, primary_key=True),
     sa.Column("since", _INSTANT, nullable=False),
-    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("at", _INSTANT, nullable=False, index=True),
     reason="tries by hash of account name or address; holds nobody's data",

@@ -48,8 +48,19 @@ def normal(password: str) -> str:
 
 
 def _core(text: str) -> str:
-    """Return ``text`` without the digits and symbols around it."""
-    return text.strip("".join({char for char in text if not char.isalpha()}))
+    """Return ``text`` without the digits and symbols around it; the whole where they carry the weight.
+
+    They are taken off where they are at most half of the text, or run along the digits, or repeat themselves.
+    """
+    core = text.strip("".join({char for char in text if not char.isalpha()}))
+    before, _, after = text.partition(core) if core else ("", "", "")
+    if core and (2 * len(core) >= len(text) or all(_is_trivial(part) for part in (before, after))):
+        return core
+    return text
+
+
+def _is_trivial(text: str) -> bool:
+    return len(text) <= CONTEXT_CHARS_MIN or len(_unit(text)) <= 2 or _is_sequence(text)
 
 
 def _unit(text: str) -> str:
@@ -65,12 +76,11 @@ def _plain(text: str) -> str:
 def folded(password: str) -> frozenset[str]:
     """Return the plain words that ``password`` dresses up, as the blocklist holds them.
 
-    Capital letters, look-alike characters, separators, repetition and a rim of digits and symbols are undone, the rim
-    only where it is at most half of the password.
+    Capital letters, look-alike characters, separators, repetition and a rim of digits and symbols are undone.
     """
     lower = password.casefold()
     forms = {lower, lower.translate(_LOOKS_LIKE)}
-    forms |= {core for form in tuple(forms) if 2 * len(core := _core(form)) >= len(form)}
+    forms |= {_core(form) for form in tuple(forms)}
     forms |= {core.translate(_LOOKS_LIKE) for core in tuple(forms)}
     forms |= {_plain(form) for form in tuple(forms)}
     return frozenset(forms | {_unit(form) for form in forms if form})
@@ -105,10 +115,11 @@ def _parts(name: str) -> Iterable[str]:
 
 
 def _made_of(form: str, names: Collection[str]) -> bool:
-    """Tell whether nothing but digits is left of ``form`` when ``names`` are taken out."""
+    """Tell whether next to nothing is left of ``form`` when ``names`` are taken out."""
+    left = form
     for name in sorted(names, key=len, reverse=True):
-        form = form.replace(name, "")
-    return form == "" or (form.isdigit() and len(form) <= CONTEXT_CHARS_MIN)
+        left = left.replace(name, "")
+    return left != form and _is_trivial(left)
 
 
 def check(password: str, *, second_factor: bool, blocked: Collection[str], names: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ _VERBS: Mapping[str, str] = {
     "transaction": "read write",
     "rule": "read write",
     "document": "read write",
-    "finding": "read act",
+    "finding": "read write act",
     "client": "read write",
     "licence": "read write",
     "holding": "read write",

@@ -100,9 +100,11 @@ def check_name(name: str) -> str:
     """Return ``name`` in form NFC without spaces around it.
 
     Raises:
-        Invalid: Nothing is left, or it holds control characters (line breaks in a mail's subject, for example).
+        Invalid: Nothing is left, it holds control characters, or a link (names stand in mails that we send).
     """
     tidy = unicodedata.normalize("NFC", name).strip()
+    if "://" in tidy or "www." in tidy.casefold():
+        raise Invalid("a name holds no link", fix="Leave the address out.")
     if not tidy or any(unicodedata.category(char) in {"Cc", "Cs", "Cf"} for char in tidy):
         raise Invalid("a name needs visible characters", fix="Write it on one line.")
     return tidy

@@ -1,0 +1,1 @@
+"""Members of an organisation, their roles, and invitations to become one."""

@@ -1,0 +1,1 @@
+"""Organisations: their beginning, their name and their end."""

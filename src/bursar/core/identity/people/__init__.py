@@ -1,0 +1,1 @@
+"""People: signing up, passwords, second factors."""

@@ -1,0 +1,1 @@
+"""Signing in: proving a password and a second factor, and the browser sessions that follow."""

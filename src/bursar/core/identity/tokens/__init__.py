@@ -1,0 +1,1 @@
+"""Tokens for programs that log in: short access tokens and refresh tokens that rotate."""
