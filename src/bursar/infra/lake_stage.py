@@ -19,6 +19,9 @@ from bursar.kernel.lines import REFUSED, LineSchema, Parsed
 PROBLEMS_MAX = 10_000
 """Most refused rows listed one by one; the rest is counted."""
 
+ROW_GROUP_ROWS = 65_536
+"""Rows buffered per month while staging; larger groups cost memory, smaller ones query time."""
+
 _MONTH = "_month"
 _BAD = "_bad"
 
@@ -142,6 +145,7 @@ def stage(parsed: Parsed, folder: Path) -> Staged:
         pl.PartitionBy(folder, key=[_BAD, _MONTH], include_key=False, approximate_bytes_per_file=4 * 1024**3),
         compression="zstd",
         compression_level=1,
+        row_group_size=ROW_GROUP_ROWS,
         maintain_order=True,
         mkdir=True,
         engine="streaming",

@@ -21,20 +21,25 @@ YEAR_MIN = 1990
 _GROUPED = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 _COMMA = r"^[+-]?\d{1,3}(\.?\d{3})*,\d+$"
 
-_INSTANT_FORMS = (
-    ("%Y-%m-%dT%H:%M:%SZ", 20),
-    ("%Y-%m-%d %H:%M:%S", 19),
-    ("%Y-%m-%dT%H:%M:%S%.fZ", 0),
-    ("%Y-%m-%dT%H:%MZ", 17),
-    ("%Y-%m-%dT%H:%M:%S", 19),
-    ("%Y-%m-%d %H:%M:%S%.f UTC", 0),
-    ("%Y-%m-%d %H:%M:%S UTC", 23),
-    ("%Y-%m-%d %H:%M", 16),
-    ("%m/%d/%Y %H:%M:%S", 19),
-    ("%m/%d/%Y %H:%M", 16),
-)
-_ZONED_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%:z")
 _DAY_FORMS = ("%Y-%m-%d", "%m/%d/%Y", "%m/%d/%y", "%d.%m.%Y", "%Y%m%d", "%Y/%m/%d")
+_ZONED_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%:z")
+_FORMS = (
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%dT%H:%M:%S.000Z",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S%.fZ",
+    "%Y-%m-%dT%H:%MZ",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M:%S UTC",
+    "%Y-%m-%d %H:%M:%S%.f UTC",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    *_DAY_FORMS,
+    *_ZONED_FORMS,
+)
+"""Ways providers write an instant or a day; of the ambiguous ones the American, which Azure uses."""
 
 
 def read_decimal(column: pl.Series, *, comma: bool = False) -> pl.Series:
@@ -59,30 +64,27 @@ def read_decimal(column: pl.Series, *, comma: bool = False) -> pl.Series:
     return plain.scatter(left.arg_true(), text.cast(DECIMAL, strict=False))
 
 
-def read_instant(column: pl.Series) -> pl.Series:
-    """Return instants in UTC; a text without a zone is taken as UTC, a day as its midnight."""
-    result: pl.Series | None = None
-    for form in _likely_first(column):
-        if result is None:
-            result = _instants(column, form)
-        else:
-            left = result.is_null() & column.is_not_null()
-            if not left.any():
+class InstantReader:
+    """Reads instants in UTC; a text without a zone is taken as UTC, a day as its midnight.
+
+    The form that read the last batch is tried first on the whole of the next one; only what does not fit is looked at again.
+    """
+
+    def __init__(self) -> None:
+        self.likely = _FORMS[0]
+
+    def __call__(self, column: pl.Series) -> pl.Series:
+        """Return instants; what no form fits becomes null."""
+        result = _instants(column, self.likely)
+        for form in _FORMS:
+            if result.null_count() == column.null_count():
                 break
-            result = result.scatter(left.arg_true(), _instants(column.filter(left), form))
-    assert result is not None
-    return result
-
-
-def _likely_first(column: pl.Series) -> list[str]:
-    """Return every known form, those that fit the length of the first value in front."""
-    first = column.drop_nulls().head(1)
-    length = len(str(first[0])) if len(first) else 0
-    fitting = [form for form, size in _INSTANT_FORMS if size == length]
-    others = [form for form, size in _INSTANT_FORMS if size != length]
-    if length <= len("12/31/2026"):
-        return [*_DAY_FORMS, *fitting, *others, *_ZONED_FORMS]
-    return [*fitting, *others, *_ZONED_FORMS, *_DAY_FORMS]
+            left = result.is_null() & column.is_not_null()
+            read = _instants(column.filter(left), form)
+            if read.null_count() < len(read):
+                self.likely = form
+                result = result.scatter(left.arg_true(), read)
+        return result
 
 
 def _instants(column: pl.Series, form: str) -> pl.Series:
@@ -109,7 +111,7 @@ def read_day(column: pl.Series) -> pl.Series:
     if plain.null_count() == column.null_count():
         return plain
     left = plain.is_null() & column.is_not_null()
-    return plain.scatter(left.arg_true(), read_instant(column.filter(left)).dt.date())
+    return plain.scatter(left.arg_true(), InstantReader()(column.filter(left)).dt.date())
 
 
 def by_unique(expression: pl.Expr, choose: Callable[[str], str | None]) -> pl.Expr:
@@ -190,7 +192,7 @@ class Lines:
         columns = self.source.find(*names)
         if not columns:
             return
-        parts = [_temporal(name, self.source.types[name], read_instant, INSTANT) for name in columns]
+        parts = [_temporal(name, self.source.types[name], InstantReader(), INSTANT) for name in columns]
         self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
         self._check(target, columns, "is not a date and time", "Write it like 2026-01-31T00:00:00Z.")
 
@@ -217,7 +219,9 @@ class Lines:
         columns = self.schema.columns
         frame = self.source.frame
         if self.source.separator:
-            frame = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in self.source.types))
+            used = {name for expression in self.found.values() for name in expression.meta.root_names()}
+            told = sorted(used & set(self.source.types)) or list(self.source.types)
+            frame = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in told))
         picked = {"row": pl.col("_row").cast(pl.Int64())} | {
             name: self.found.get(name, pl.lit(None)).cast(kind) for name, kind in columns.items() if name != "row"
         }
@@ -236,7 +240,7 @@ class Lines:
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if kind == pl.String():
-        return pl.when(column != "").then(column)
+        return column
     if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct):
         return _map_as_json(column, kind.inner)
     if isinstance(kind, pl.Struct):

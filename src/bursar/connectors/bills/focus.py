@@ -197,7 +197,7 @@ def currency_or_default(lines: Lines, options: Mapping[str, str], *names: str) -
     if named is None:
         lines.put("currency", pl.lit(given or "USD"))
         return given or "USD"
-    shown = named.str.strip_chars().str.to_uppercase()
+    shown = by_unique(named, lambda code: code.strip().upper())
     lines.put("currency", shown.fill_null(pl.lit(given)) if given else shown)
     return ""
 

@@ -147,7 +147,13 @@ def _open_parquet(document: Path) -> Source:
         what = f"{document.name} begins like Parquet but cannot be read: {str(error)[:120]}"
         raise Invalid(what, "Fetch the file again; it was probably cut off.") from error
     frame = pl.scan_parquet(document, glob=False, row_index_name="_row", row_index_offset=1)
-    return Source(frame, dict(schema), _named(schema))
+    return Source(_without_blanks(frame, schema), dict(schema), _named(schema))
+
+
+def _without_blanks(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """Make empty texts null, as the CSV reader does."""
+    texts = [name for name, kind in schema.items() if kind == pl.String()]
+    return frame.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)) for name in texts)
 
 
 def _open_json(document: Path) -> Source:
@@ -165,7 +171,7 @@ def _open_json(document: Path) -> Source:
         schema = frame.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise Invalid(f"{document.name} is not readable JSON: {str(error)[:120]}", "Export it again.") from error
-    return Source(frame.with_row_index("_row", offset=1), dict(schema), _named(schema))
+    return Source(_without_blanks(frame, schema).with_row_index("_row", offset=1), dict(schema), _named(schema))
 
 
 def _open_csv(document: Path, nulls: tuple[str, ...]) -> Source:
@@ -183,7 +189,7 @@ def _open_csv(document: Path, nulls: tuple[str, ...]) -> Source:
         skip_lines=lines,
         schema=schema,
         separator=separator,
-        null_values=list(nulls) or None,
+        null_values=["", *nulls],
         truncate_ragged_lines=True,
         missing_columns="insert",
         glob=False,
@@ -241,7 +247,8 @@ def _as_utf8(document: Path) -> tuple[bytes | None, tuple[str, ...]]:
         chunk = mark + file.read(CHUNK_BYTES)
         try:
             while chunk:
-                decoder.decode(chunk)
+                if not chunk.isascii() or decoder.getstate()[0]:
+                    decoder.decode(chunk)
                 chunk = file.read(CHUNK_BYTES)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
