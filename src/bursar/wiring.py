@@ -1,23 +1,29 @@
 """The only file that knows every part: explicit lists, and how the pieces of a running Bursar are put together."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from bursar.core.findings import service as findings
 from bursar.core.identity import service as identity
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.identity.service import RIGHTS
+from bursar.core.intake import service as intake
 from bursar.core.intake.jobs import Importer
-from bursar.core.intake.service import Batch
+from bursar.core.intake.service import Batch, BatchState
 from bursar.core.planning import service as planning
+from bursar.core.work import jobs as work_jobs
 from bursar.infra.clock import utc_now
+from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database
 from bursar.infra.files import LocalFiles
+from bursar.infra.jobs import Job
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
@@ -26,6 +32,10 @@ from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchem
 from bursar.parts.banking import service as banking
 from bursar.reports.review import Review, made
 from bursar.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
 """Every line schema a connector may return."""
@@ -69,6 +79,27 @@ async def local_actor(house: House, org: str | None = None) -> Actor:
 def producer(org: UUID) -> Actor:
     """Return the actor that advisors run as."""
     return Actor(org=org, name="system:review", rights=RIGHTS | {"finding:write"}, request_id="review")
+
+
+def reached_at(house: House, url: str) -> House:
+    """Return the house with the URL it is really reached at (a free port was taken)."""
+    return replace(house, settings=house.settings.model_copy(update={"base_url": url}))
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """Return the installation's keys, from the given secret or one made once in the home folder.
+
+    The made one is readable by this user only; `prod` demands a given one.
+    """
+    if settings.secret:
+        return Keyring([settings.secret.get_secret_value()])
+    path = settings.home / "secret"
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
+        draft.replace(path)
+    return Keyring([path.read_text(encoding="ascii").strip()])
 
 
 @asynccontextmanager
@@ -154,3 +185,80 @@ def report(made_review: Review, *, organisation: str = "this machine", sample: b
     from bursar.reports.html import render
 
     return render(made_review, made_at=utc_now(), organisation=organisation, sample=sample)
+
+
+JOBS: tuple[Job, ...] = (*work_jobs.JOBS,)
+"""Every job there is."""
+
+
+def app(house: House) -> "FastAPI":
+    """Return the HTTP application of an open house."""
+    from bursar import __version__
+    from bursar.core.findings import api as findings_api
+    from bursar.core.identity.service import Gate, Means
+    from bursar.core.intake import api as intake_api
+    from bursar.core.operations import api as operations_api
+    from bursar.core.work import api as work_api
+    from bursar.infra.crypto import Passwords
+    from bursar.infra.web import WebSettings, create_app
+
+    settings, keyring = house.settings, keyring_of(house.settings)
+    means = Means(keyring, Passwords(), settings.url, local=settings.grants_local_owner)
+    web = WebSettings(
+        version=__version__,
+        base_url=settings.url,
+        cursor_key=keyring.secret("cursors"),
+        cors_origins=settings.cors_origins,
+        proxies_trusted=settings.trusted_proxy_hops,
+        body_bytes_max=settings.body_bytes_max,
+        anonymous_per_min=settings.anonymous_per_minute,
+        actor_per_min=settings.key_per_minute,
+    )
+    routers = [
+        findings_api.r,
+        intake_api.routes(house.importer, upload_bytes_max=settings.upload_bytes_max),
+        work_api.r,
+        operations_api.routes(settings.home),
+    ]
+    stop = asyncio.Event()
+
+    @asynccontextmanager
+    async def working(_: "FastAPI") -> AsyncIterator[None]:
+        from bursar.infra.jobs_worker import run_worker
+
+        task = asyncio.create_task(run_worker(house.db, JOBS, stop)) if settings.worker_inside else None
+        yield
+        stop.set()
+        if task:
+            await task
+
+    return create_app(web, house.db, routers, Gate(means), lifespan=working, pages=page(house))
+
+
+def page(house: House) -> "ASGIApp":
+    """Return the page at ``/``: the report of the local owner's inbox, until the web application comes."""
+    from starlette.responses import HTMLResponse, PlainTextResponse
+
+    async def serve(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if not house.settings.grants_local_owner or scope["path"] != "/":
+            none = PlainTextResponse("Bursar serves its API here; the description is at /openapi.json.", 404)
+            await none(scope, receive, send)
+            return
+        html = report(await standing(house), sample=house.settings.home.name == "sample")
+        answer = HTMLResponse(html, headers={"content-security-policy": REPORT_CSP})
+        await answer(scope, receive, send)
+
+    return serve
+
+
+REPORT_CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""The report is one file without script; nothing may be loaded into it."""
+
+
+async def standing(house: House) -> Review:
+    """Return the review of what the local owner's organisation holds now, without importing anything."""
+    actor = await local_actor(house)
+    async with house.db.reading(actor) as tx:
+        batches = await intake.history(tx, actor, limit=1000, state=BatchState.IMPORTED)
+        inbox = await findings.inbox(tx, actor)
+    return made(batches, inbox, seconds=0.0)

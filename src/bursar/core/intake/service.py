@@ -16,6 +16,8 @@ from bursar.kernel.errors import Conflict, NotFound, Problem
 from bursar.kernel.lines import LineSchema
 
 Batch = rules.Batch
+PROBLEMS_MAX = 10_000
+"""Most problems of one batch that are kept."""
 BatchState = rules.BatchState
 
 
