@@ -245,6 +245,8 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
         return _map_as_json(column, kind.inner)
     if isinstance(kind, pl.Struct):
         return column.struct.json_encode()
+    if isinstance(kind, pl.List) and kind.inner == pl.Null():
+        return pl.lit(None, dtype=pl.String())  # every list is empty
     return column.cast(pl.String())
 
 

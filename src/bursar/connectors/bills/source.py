@@ -26,6 +26,9 @@ COLUMNS_MAX = 50_000
 TRANSCODE_BYTES_MAX = 256 * 1024 * 1024
 """A file that is not UTF-8 is rewritten in memory, so it is bounded."""
 
+JSON_LINE_BYTES_MAX = 16 * 1024**2
+"""Longest line of NDJSON looked at to tell it from one object over many lines."""
+
 JSON_ARRAY_BYTES_MAX = 128 * 1024 * 1024
 """A JSON array is read whole; newline-delimited JSON has no such limit."""
 
@@ -150,22 +153,25 @@ def _open_parquet(document: Path) -> Source:
     return Source(_without_blanks(frame, schema), dict(schema), _named(schema))
 
 
-def _without_blanks(frame: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+def _without_blanks(frame: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
     """Make empty texts null, as the CSV reader does."""
     texts = [name for name, kind in schema.items() if kind == pl.String()]
     return frame.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)) for name in texts)
 
 
 def _open_json(document: Path) -> Source:
-    """Open NDJSON lazily, a JSON array whole; the types are those of the values found."""
+    """Open NDJSON lazily, a JSON array or one object over many lines whole; the types are those of the values found."""
     with document.open("rb") as file:
-        array = file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"[")
+        first = file.readline(JSON_LINE_BYTES_MAX).lstrip(b"\xef\xbb\xbf \r\n\t")
+    array = first.startswith(b"[")
+    spread = not array and not first.rstrip().endswith(b"}")
     try:
-        if array:
+        if array or spread:
             size = document.stat().st_size
             if size > JSON_ARRAY_BYTES_MAX:
                 raise TooLarge("a JSON array (use one JSON object per line)", JSON_ARRAY_BYTES_MAX, "bytes")
-            frame = pl.read_json(document, infer_schema_length=None).lazy()
+            whole = document if array else io.BytesIO(b"[" + document.read_bytes().lstrip(b"\xef\xbb\xbf") + b"]")
+            frame = pl.read_json(whole, infer_schema_length=None).lazy()
         else:
             frame = pl.scan_ndjson(document, infer_schema_length=None)
         schema = frame.collect_schema()
