@@ -1,0 +1,1 @@
+"""The rule model, the tests it compiles to, and the verdicts; pure."""
