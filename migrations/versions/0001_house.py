@@ -16,11 +16,11 @@ depends_on = None
 def upgrade() -> None:
     for statement in role_statements():
         op.execute(statement)
-    # Whoever migrates may act as the application (a single BURSAR_DATABASE_URL does); a superuser may anyway.
+    # Whoever migrates may act as the application and as the backup (so one BURSAR_DATABASE_URL is enough).
     op.execute(
         f"""do $$ begin
             if not (select rolsuper from pg_roles where rolname = current_user) then
-                execute format('grant {APP} to %I', current_user);
+                execute format('grant {APP}, {BACKUP} to %I', current_user);
             end if;
         exception when insufficient_privilege then null;  -- then the application signs in by itself
         end $$"""
@@ -28,8 +28,6 @@ def upgrade() -> None:
     op.execute("revoke create on schema public from public")
     op.execute(f"grant usage on schema public to {APP}, {BACKUP}")
     op.execute(f"grant select on alembic_version to {APP}, {BACKUP}")
-    op.execute(f"alter default privileges in schema public grant select on tables to {BACKUP}")
-    op.execute(f"alter default privileges in schema public grant select on sequences to {BACKUP}")
     op.execute(
         """create function bursar_append_only() returns trigger language plpgsql as $$
         begin
@@ -43,7 +41,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("drop function bursar_append_only()")
-    op.execute(f"alter default privileges in schema public revoke select on tables from {BACKUP}")
-    op.execute(f"alter default privileges in schema public revoke select on sequences from {BACKUP}")
     op.execute(f"revoke select on alembic_version from {APP}, {BACKUP}")
     op.execute(f"revoke usage on schema public from {APP}, {BACKUP}")

@@ -294,6 +294,7 @@ def bootstrap(admin_url: str) -> bool:
                 connection.execute(f"create role {OWNER} login createrole nosuperuser")
             for statement in role_statements():
                 connection.execute(statement)
+            connection.execute(f"grant {APP}, {BACKUP} to {OWNER}")
             connection.execute(f"create database {DATABASE} owner {OWNER}")
     except psycopg.OperationalError as error:
         log.info("the embedded PostgreSQL does not answer yet: %s", error)
