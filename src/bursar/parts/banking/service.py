@@ -1,6 +1,6 @@
 """Use cases of banking: what the statements say that is worth acting on."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -11,26 +11,34 @@ from bursar.core.intake import service as intake
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
-from bursar.kernel.finding import Evidence, Finding, Part, SourceRow
+from bursar.kernel.finding import Finding, SourceRow
 from bursar.kernel.lines import BANK_LINES
-from bursar.kernel.money import Money
-from bursar.kernel.period import Period
+from bursar.parts.banking.rules import findings as rules
+from bursar.parts.banking.rules.balances import Low, runs_low
 from bursar.parts.banking.rules.doubles import Double, doubles
+from bursar.parts.banking.rules.findings import RowKey
+from bursar.parts.banking.rules.oddities import Moved, Unusual, creep, moved, trial, twins, unusual
 from bursar.parts.banking.rules.payees import payee_key, payee_label
 from bursar.parts.banking.rules.recurring import Recurring, Rise, price_rise, recurring
 
-DUPLICATE = "banking.duplicate_payment"
-PRICE_RISE = "banking.price_rise"
-NEW_SUBSCRIPTION = "banking.new_subscription"
-MISSING_INCOME = "banking.missing_income"
-KINDS = (DUPLICATE, PRICE_RISE, NEW_SUBSCRIPTION, MISSING_INCOME)
+BATCHES_MAX = 2000
+"""Most imports looked at for closing balances."""
+
+KINDS = rules.KINDS
 """Every kind of finding this part raises."""
 
 NEW_WITHIN_DAYS = 200
 """A subscription that began within this many days before the newest booking counts as new."""
 
-ROWS_SHOWN_MAX = 50
-"""Most source rows kept as evidence of one finding."""
+YEARLY_SOON_DAYS = 120
+YEARLY_LEAST = Decimal(1000)
+"""A yearly payment of at least this much that falls due within :data:`YEARLY_SOON_DAYS` is worth a reminder."""
+
+UNUSUAL_WITHIN_DAYS = 200
+"""How far back an unusual payment is still told."""
+
+CREEP_MONTHS_SKIPPED = 60
+"""Fees that began in the first days of the statements may be older than they look; they do not count as added."""
 
 
 async def movements(tx: Tx, actor: Actor, *, lake: Lake) -> pl.DataFrame:
@@ -54,6 +62,7 @@ async def movements(tx: Tx, actor: Actor, *, lake: Lake) -> pl.DataFrame:
             "amount",
             "currency",
             "description",
+            pl.col("counterparty_account").fill_null(""),
             "batch",
             "row",
             payee_key().alias("payee"),
@@ -65,29 +74,140 @@ async def movements(tx: Tx, actor: Actor, *, lake: Lake) -> pl.DataFrame:
 
 
 async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
-    """Return what the bank statements show: payments made twice, price rises, new subscriptions, missing income."""
+    """Return what the bank statements show: doubles, rises, oddities, missing income, low balances, reminders."""
     lines = await movements(tx, actor, lake=lake)
     if lines.is_empty():
         return []
-    series = recurring(lines)
     newest: date = lines["booking_date"].max()  # type: ignore[assignment]
     oldest: date = lines["booking_date"].min()  # type: ignore[assignment]
-    pairs = doubles(lines, series)
-    rises = [rise for one in series if one.alive(newest) and (rise := price_rise(one))]
-    risen = {(rise.series.account, rise.series.payee) for rise in rises}
-    fresh = [
-        one for one in series if _is_new_subscription(one, oldest, newest) and (one.account, one.payee) not in risen
-    ]
-    late = [one for one in series if _is_missing_income(one, newest)]
-    named = {row for pair in pairs for row in pair.rows}
-    named |= {row for one in (*(rise.series for rise in rises), *fresh, *late) for row in one.rows}
-    sources = await _sources(tx, actor, lines, named)
+    series = recurring(lines)
+    seen = _Seen.of(lines, series, oldest, newest)
+    sources = await _sources(tx, actor, lines, seen.rows())
+    lows = _low_balances(lines, await _balances(tx, actor))
     return [
-        *(_of_double(pair, sources) for pair in pairs),
-        *(_of_rise(rise, sources) for rise in rises),
-        *(_of_subscription(one, sources) for one in fresh),
-        *(_of_missing(one, sources) for one in late),
+        *(rules.of_double(pair, sources) for pair in seen.pairs),
+        *(rules.of_rise(rise, sources) for rise in seen.rises),
+        *(rules.of_subscription(one, sources) for one in seen.fresh),
+        *(rules.of_missing(one, sources, newest) for one in seen.late),
+        *(rules.of_unusual(odd, sources) for odd in seen.odd),
+        *(rules.of_moved(change, sources) for change in seen.moves),
+        *(rules.of_trial(one, sources) for one in seen.trials),
+        *(rules.of_twins(first, second, sources) for first, second in seen.twins),
+        *(rules.of_creep(account, fees, sources) for account, fees in seen.creeping.items()),
+        *(rules.of_yearly(one, sources) for one in seen.yearly),
+        *(rules.of_low(low) for low in lows),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the rules saw in one pass."""
+
+    pairs: list[Double]
+    rises: list[Rise]
+    fresh: list[Recurring]
+    late: list[Recurring]
+    odd: list[Unusual]
+    moves: list[Moved]
+    trials: list[Recurring]
+    twins: list[tuple[Recurring, Recurring]]
+    creeping: dict[str, list[Recurring]]
+    yearly: list[Recurring]
+
+    @classmethod
+    def of(cls, lines: pl.DataFrame, series: list[Recurring], oldest: date, newest: date) -> "_Seen":
+        """Run every rule; one fee is told once: as a trial, as part of the creep, or as new."""
+        alive = [one for one in series if one.alive(newest)]
+        rises = [rise for one in alive if (rise := price_rise(one))]
+        trials = [one for one in alive if trial(one) and (one.days[0] - oldest).days > CREEP_MONTHS_SKIPPED]
+        started = [one for one in alive if one not in trials]
+        creeping = creep(started, since=oldest + timedelta(days=CREEP_MONTHS_SKIPPED))
+        told = {id(one) for fees in creeping.values() for one in fees} | {id(rise.series) for rise in rises}
+        return cls(
+            pairs=doubles(lines, series),
+            rises=rises,
+            fresh=[one for one in started if id(one) not in told and _is_new_subscription(one, oldest, newest)],
+            late=[one for one in series if _is_missing_income(one, newest)],
+            odd=[odd for one in alive if (odd := unusual(one, within_days=UNUSUAL_WITHIN_DAYS))],
+            moves=moved(lines),
+            trials=trials,
+            twins=twins(alive),
+            creeping=creeping,
+            yearly=[one for one in _yearly(lines) if _falls_due(one, newest)],
+        )
+
+    def rows(self) -> set[RowKey]:
+        """Return every row that a finding will name."""
+        named = {row for pair in self.pairs for row in pair.rows} | {change.row for change in self.moves}
+        named |= {row for fees in self.creeping.values() for one in fees for row in one.rows}
+        named |= {row for pair in self.twins for one in pair for row in one.rows}
+        several = (self.fresh, self.late, self.trials, self.yearly, [rise.series for rise in self.rises])
+        named |= {row for group in several for one in group for row in one.rows}
+        return named | {row for odd in self.odd for row in odd.series.rows}
+
+
+def _yearly(lines: pl.DataFrame) -> list[Recurring]:
+    """Return large payments that came twice, a year apart: too few for a series, enough for a reminder."""
+    groups = (
+        lines.filter(pl.col("amount") <= -YEARLY_LEAST)
+        .sort("booking_date")
+        .group_by("account", "payee", "currency", maintain_order=True)
+    )
+    found = []
+    for row in groups.agg(pl.col("label").last(), "booking_date", "amount", "batch", "row").iter_rows(named=True):
+        days: list[date] = row["booking_date"]
+        if len(days) == 2 and abs((days[1] - days[0]).days - 365) <= 20:
+            rows = tuple(zip(row["batch"], row["row"], strict=True))
+            found.append(
+                Recurring(
+                    row["account"],
+                    row["payee"],
+                    row["label"],
+                    row["currency"],
+                    "yearly",
+                    1,
+                    365,
+                    tuple(days),
+                    tuple(row["amount"]),
+                    rows,
+                    1.0,
+                )
+            )
+    return found
+
+
+def _falls_due(one: Recurring, newest: date) -> bool:
+    return 0 <= (one.next_day - newest).days <= YEARLY_SOON_DAYS
+
+
+async def _balances(tx: Tx, actor: Actor) -> dict[tuple[str, str], tuple[date, Decimal]]:
+    """Return the newest closing balance that statements state, by account and currency."""
+    latest: dict[tuple[str, str], tuple[date, Decimal]] = {}
+    for batch in await intake.history(tx, actor, limit=BATCHES_MAX, state=intake.BatchState.IMPORTED):
+        for balance in batch.balances:
+            key = (balance.account, balance.currency)
+            if balance.closing is not None and batch.end and (key not in latest or batch.end > latest[key][0]):
+                latest[key] = (batch.end, balance.closing)
+    return latest
+
+
+def _low_balances(lines: pl.DataFrame, latest: dict[tuple[str, str], tuple[date, Decimal]]) -> list[Low]:
+    found = []
+    for (account, currency), (on, closing) in latest.items():
+        mine = lines.filter(
+            (pl.col("account") == account) & (pl.col("currency") == currency) & (pl.col("booking_date") <= on)
+        )
+        low = runs_low(
+            account,
+            currency,
+            balance=closing,
+            on=on,
+            days=mine["booking_date"].to_list(),
+            amounts=mine["amount"].to_list(),
+        )
+        if low:
+            found.append(low)
+    return found
 
 
 def _is_new_subscription(one: Recurring, oldest: date, newest: date) -> bool:
@@ -111,10 +231,6 @@ def _is_missing_income(one: Recurring, newest: date) -> bool:
     )
 
 
-RowKey = tuple[str, int]
-"""Batch and line of the file."""
-
-
 async def _sources(tx: Tx, actor: Actor, lines: pl.DataFrame, named: set[RowKey]) -> dict[RowKey, SourceRow]:
     """Return evidence rows for (batch, row) pairs, with file name and text."""
     files = await intake.file_names(tx, actor, batches=[UUID(batch) for batch in {batch for batch, _ in named}])
@@ -131,113 +247,3 @@ async def _sources(tx: Tx, actor: Actor, lines: pl.DataFrame, named: set[RowKey]
         )
         for row in rows.iter_rows(named=True)
     }
-
-
-def _rows(keys: Sequence[RowKey], sources: dict[RowKey, SourceRow]) -> tuple[SourceRow, ...]:
-    return tuple(sources[key] for key in keys[-ROWS_SHOWN_MAX:] if key in sources)
-
-
-def _of_double(pair: Double, sources: dict[RowKey, SourceRow]) -> Finding:
-    worth = Money.rounded(pair.amount, pair.currency)
-    first, second = pair.days
-    return Finding(
-        kind=DUPLICATE,
-        subject=f"{pair.account}/{pair.payee}/{pair.amount.normalize():f}/{second}",
-        period=Period(first, second + timedelta(days=1)),
-        title=f"Paid twice to {pair.label}",
-        worth=worth,
-        low=Money(0, pair.currency) if pair.sure < 0.9 else worth,
-        high=worth,
-        confidence=pair.sure,
-        action=f"Ask {pair.label} for the second payment of {second} back.",
-        evidence=Evidence(
-            formula=f"two payments of the same amount, {(second - first).days} days apart: {pair.why}",
-            parts=(
-                Part("paid", pair.amount * 2),
-                Part("owed", -pair.amount),
-            ),
-            rows=_rows(pair.rows, sources),
-            rows_total=2,
-        ),
-        recurring=False,
-    )
-
-
-def _of_rise(rise: Rise, sources: dict[RowKey, SourceRow]) -> Finding:
-    one = rise.series
-    extra = (rise.after - rise.before) * one.per_year
-    worth = Money.rounded(extra, one.currency)
-    share = (rise.after / rise.before - 1) * 100
-    return Finding(
-        kind=PRICE_RISE,
-        subject=f"{one.account}/{one.payee}",
-        period=Period(one.days[rise.at - 1], one.days[-1] + timedelta(days=1)),
-        title=f"{one.label} became {share:.0f} % dearer",
-        worth=worth,
-        low=Money(0, one.currency),
-        high=worth,
-        confidence=0.85,
-        action=f"Negotiate or cancel {one.label} before {one.next_day}.",
-        evidence=Evidence(
-            formula=f"({rise.after:f} - {rise.before:f}) {one.cadence}, {one.per_year} times a year",
-            parts=(
-                Part(f"{one.per_year} payments of {rise.after:f}", rise.after * one.per_year),
-                Part(f"{one.per_year} payments of {rise.before:f} before", -rise.before * one.per_year),
-            ),
-            rows=_rows(one.rows, sources),
-            rows_total=len(one.rows),
-            chart={"x": [str(day) for day in one.days], "y": [str(-amount) for amount in one.amounts]},
-        ),
-        cost_basis=Money.rounded(rise.after * one.per_year, one.currency),
-        effort="medium",
-        due=one.next_day,
-    )
-
-
-def _of_subscription(one: Recurring, sources: dict[RowKey, SourceRow]) -> Finding:
-    yearly = -one.amounts[-1] * one.per_year
-    worth = Money.rounded(yearly, one.currency)
-    return Finding(
-        kind=NEW_SUBSCRIPTION,
-        subject=f"{one.account}/{one.payee}",
-        period=Period(one.days[0], one.days[-1] + timedelta(days=1)),
-        title=f"New {one.cadence} subscription: {one.label}",
-        worth=worth,
-        low=Money(0, one.currency),
-        high=worth,
-        confidence=0.4,
-        action=f"Check that somebody owns and uses {one.label}; cancel it before {one.next_day} if not.",
-        evidence=Evidence(
-            formula=f"{-one.amounts[-1]:f} {one.cadence}, {one.per_year} times a year, first paid {one.days[0]}",
-            parts=(Part(f"{one.per_year} payments of {-one.amounts[-1]:f}", yearly),),
-            rows=_rows(one.rows, sources),
-            rows_total=len(one.rows),
-        ),
-        cost_basis=worth,
-        due=one.next_day,
-    )
-
-
-def _of_missing(one: Recurring, sources: dict[RowKey, SourceRow]) -> Finding:
-    middle = sorted(one.amounts)[len(one.amounts) // 2]
-    worth = Money.rounded(middle, one.currency)
-    low = Money.rounded(Decimal(min(one.amounts)), one.currency)
-    high = Money.rounded(Decimal(max(one.amounts)), one.currency)
-    return Finding(
-        kind=MISSING_INCOME,
-        subject=f"{one.account}/{one.payee}/{one.next_day}",
-        period=Period(one.days[-1], one.next_day + timedelta(days=1)),
-        title=f"{one.label} has not paid since {one.days[-1]}",
-        worth=worth,
-        low=low,
-        high=high,
-        confidence=0.75,
-        action=f"Remind {one.label}: a {one.cadence} payment was due on {one.next_day}.",
-        evidence=Evidence(
-            formula=f"median of {len(one.amounts)} {one.cadence} payments; the next was due on {one.next_day}",
-            parts=(Part("median payment", middle),),
-            rows=_rows(one.rows, sources),
-            rows_total=len(one.rows),
-        ),
-        recurring=False,
-    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from difflib import SequenceMatcher
 
 import polars as pl
 
@@ -16,6 +17,17 @@ FLOOR = Decimal(50)
 
 REFERENCE_CHARS_MIN = 4
 """Shortest reference that can prove two payments to be of one invoice."""
+
+
+LIKENESS_MIN = 0.8
+"""References this alike (share of equal characters) may be one number typed twice."""
+
+
+def alike(one: str, other: str) -> float:
+    """Return how alike two references are, from 0 to 1; 0 when either is too short to prove anything."""
+    if min(len(one), len(other)) < REFERENCE_CHARS_MIN:
+        return 0.0
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +60,17 @@ def doubles(lines: pl.DataFrame, series: list[Recurring]) -> list[Double]:
     Returns:
         Pairs, the largest amount first.
     """
-    regular = {(one.account, one.payee, one.currency) for one in series if one.per_year >= 26 or one.varies == 0}
+    regular = {(one.payee, one.currency) for one in series if one.per_year >= 26 or one.varies == 0}
     out = lines.filter(pl.col("amount") <= -FLOOR).sort("booking_date", "row")
-    keys = ["account", "payee", "currency", "amount"]
+    keys = ["payee", "currency", "amount"]
     pairs = (
         out.group_by(keys, maintain_order=True)
-        .agg(pl.col("label").first(), "booking_date", "batch", "row", "reference_key")
+        .agg(pl.col("account").first(), pl.col("label").first(), "booking_date", "batch", "row", "reference_key")
         .filter(pl.col("booking_date").list.len() >= 2)
     )
     found = []
     for row in pairs.iter_rows(named=True):
-        found += _pairs_in(row, regular=(row["account"], row["payee"], row["currency"]) in regular)
+        found += _pairs_in(row, regular=(row["payee"], row["currency"]) in regular)
     return sorted(found, key=lambda pair: (-pair.amount, pair.payee))
 
 
@@ -72,12 +84,15 @@ def _pairs_in(row: dict[str, list[object] | object], *, regular: bool) -> list[D
         second = first + 1
         near = (days[second] - days[first]).days <= WINDOW_DAYS
         reference = references[second] or ""
-        proven = len(reference) >= REFERENCE_CHARS_MIN and reference == references[first]
+        likeness = alike(references[first] or "", reference)
+        proven = likeness == 1
         if not near or (not proven and (regular or len(days) > 2)):
             continue
-        if references[first] and reference and not proven:
+        if references[first] and reference and likeness < LIKENESS_MIN:
             continue
         sure, why = (0.97, "same reference") if proven else (0.7, "no other payment of this amount to this payee")
+        if LIKENESS_MIN <= likeness < 1:
+            sure, why = 0.85, f"references {references[first]} and {reference} differ by a typing slip"
         found.append(
             Double(
                 account=str(row["account"]),

@@ -14,8 +14,9 @@ KEY_CHARS_MAX = 40
 def payee_key() -> pl.Expr:
     """Return the expression of a stable payee key.
 
-    The counterparty's account where the bank names it, else the counterparty's name, else the description; names lose
-    digits, punctuation and the words of :data:`_NOISE`, in lower case.
+    The counterparty's name, else the description, without digits, punctuation and the words of :data:`_NOISE`, in lower
+    case; where nothing is left, the counterparty's account. The name comes first: a supplier that is suddenly paid at
+    another account must stay the same supplier, or nobody would notice.
     """
     text = pl.coalesce(
         pl.col("counterparty_name").replace("", None), pl.col("description").replace("", None), pl.lit("unnamed")
@@ -28,8 +29,8 @@ def payee_key() -> pl.Expr:
         .str.strip_chars()
         .str.slice(0, KEY_CHARS_MAX)
     )
-    named = pl.when(words == "").then(text.str.slice(0, KEY_CHARS_MAX)).otherwise(words)
-    return pl.coalesce(pl.col("counterparty_account").replace("", None), named)
+    rest = pl.coalesce(pl.col("counterparty_account").replace("", None), text.str.slice(0, KEY_CHARS_MAX))
+    return pl.when(words == "").then(rest).otherwise(words)
 
 
 def payee_label() -> pl.Expr:
