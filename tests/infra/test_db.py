@@ -108,6 +108,29 @@ async def test_the_setting_does_not_survive_in_the_pool(database_url: str, actor
     await db.close()
 
 
+async def test_a_connection_kept_ready_carries_nothing_over(
+    database_url: str, actor: Actor, other_actor: Actor
+) -> None:
+    db = Database(database_url, pool_size=3, pool_overflow=0)
+    await _write(db, actor)
+    async with db.reading(actor) as tx:
+        kept = tx.driver
+    async with db.reading(other_actor) as tx:
+        same = tx.driver is kept
+        rows = await tx.all("select * from probe_note limit 9")
+    with pytest.raises(ZeroDivisionError):
+        async with db.writing(actor):
+            _ = 1 / 0
+    async with db.system("test") as tx:
+        setting = await tx.scalar("select current_setting('bursar.org', true)")
+        read_only = await tx.scalar("show transaction_read_only")
+
+    assert same
+    assert rows == []
+    assert (setting, read_only) == ("", "on")
+    await db.close()
+
+
 @pytest.mark.parametrize(
     "escape", ["reset role", "reset all", "discard all", "set role none", "set session authorization default"]
 )
