@@ -111,7 +111,7 @@ async def dissolve(tx: Tx, org: UUID) -> list[UUID]:
 
 async def owners(tx: Tx) -> int:
     """Return how many owners there are; lock the organisation first."""
-    owning = sa.select(sa.func.count()).where(membership.c.org == tx.org, membership.c.roles.any(OWNER))
+    owning = sa.select(sa.func.count()).where(membership.c.org == tx.org, membership.c.roles.contains([OWNER]))
     return int(await tx.scalar(owning))
 
 
