@@ -1,0 +1,1 @@
+"""What a transfer is, which transfers are admitted, and how batches are chained; pure."""

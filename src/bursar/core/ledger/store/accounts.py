@@ -1,0 +1,76 @@
+"""Accounts and exchange rates."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from bursar.core.ledger.tables import account, rate
+from bursar.infra.db import Tx
+
+_SHOWN = (
+    account.c.id, account.c.code, account.c.name, account.c.kind, account.c.currency, account.c.guard, account.c.party, account.c.opened_at,
+    account.c.closed_at, account.c.debits_posted, account.c.credits_posted, account.c.debits_pending, account.c.credits_pending,
+)  # fmt: skip
+
+
+async def open_missing(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert accounts; one whose code exists already stays as it is."""
+    if rows:
+        await tx.run(
+            insert(account).on_conflict_do_nothing(constraint="ledger_account_code_key"),
+            [{"org": tx.org, **row} for row in rows],
+        )
+
+
+async def by_codes(tx: Tx, codes: Sequence[str]) -> Sequence[sa.Row[Any]]:
+    """Return the accounts with these codes."""
+    return await tx.all(sa.select(*_SHOWN).where(tx.own(account), account.c.code.in_(codes)))
+
+
+async def by_id(tx: Tx, id_: UUID) -> sa.Row[Any] | None:
+    """Return one account, or None."""
+    return await tx.one(sa.select(*_SHOWN).where(tx.own(account), account.c.id == id_))
+
+
+async def page(tx: Tx, *, after: str | None, limit: int) -> Sequence[sa.Row[Any]]:
+    """Return accounts by code."""
+    query = sa.select(*_SHOWN).where(tx.own(account))
+    if after is not None:
+        query = query.where(account.c.code > after)
+    return await tx.all(query.order_by(account.c.code).limit(limit))
+
+
+async def close(tx: Tx, id_: UUID, *, now: datetime) -> bool:
+    """Close an account that holds nothing; False when it is unknown, closed or not empty."""
+    a = account.c
+    done = await tx.run(
+        sa.update(account)
+        .where(
+            tx.own(account), a.id == id_, a.closed_at.is_(None), a.debits_posted == a.credits_posted, a.debits_pending == 0,
+            a.credits_pending == 0,
+        )
+        .values(closed_at=now)
+    )  # fmt: skip
+    return done.rowcount == 1
+
+
+async def add_rates(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Record exchange rates."""
+    if rows:
+        await tx.run(sa.insert(rate), [{"org": tx.org, **row} for row in rows])
+
+
+async def rates(tx: Tx, *, quote: str, bases: Sequence[str], day: date, known_at: datetime) -> Sequence[sa.Row[Any]]:
+    """Return for each base the latest rate into ``quote`` on or before ``day``, as recorded by ``known_at``."""
+    r = rate.c
+    query = (
+        sa.select(r.base, r.rate, r.day, r.source)
+        .where(tx.own(rate), r.quote == quote, r.base.in_(bases), r.day <= day, r.recorded_at <= known_at)
+        .distinct(r.base)
+        .order_by(r.base, r.day.desc(), r.recorded_at.desc(), r.id.desc())
+    )
+    return await tx.all(query)
