@@ -17,7 +17,12 @@ from tests.core.identity.house import NOW, House
 
 
 async def made(house: House, actor: Actor, **facts: Any) -> tuple[Any, str]:
-    wanted = {"name": "robot", "scopes": ["cost:read", "budget:read"], "networks": [], "days": 90} | facts
+    wanted: dict[str, Any] = {
+        "name": "robot",
+        "scopes": ["cost:read", "budget:read"],
+        "networks": [],
+        "days": 90,
+    } | facts
     async with house.db.writing(actor) as tx:
         return await service.make(tx, actor, now=NOW, **wanted)
 

@@ -9,6 +9,7 @@ import pytest
 from bursar.core.identity.people import service
 from bursar.core.identity.rules.passwords import PasswordTooCommon, PasswordTooShort
 from bursar.core.identity.rules.sessions import SecondFactorNeeded, SpentToken, StepUpNeeded, WrongCredentials
+from bursar.core.identity.store import people as store
 from bursar.infra.crypto import token
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, NotSignedIn, TooMany
@@ -207,12 +208,12 @@ async def test_a_code_works_once_of_32_concurrent_uses(house: House) -> None:
     later = NOW + timedelta(minutes=1)
     code = totp.at(later)
     async with house.db.system("test") as tx:
-        person = await service.store.by_email(tx, EMAIL)
+        person = await store.by_email(tx, EMAIL)
     assert person is not None
 
     async def use() -> bool:
         async with house.db.system("test", write=True) as tx:
-            return await service.store.use_step(tx, person.id, int(later.timestamp()) // 30)
+            return await store.use_step(tx, person.id, int(later.timestamp()) // 30)
 
     assert sum(await asyncio.gather(*(use() for _ in range(32)))) == 1
     with pytest.raises(WrongCredentials):

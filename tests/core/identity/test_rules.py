@@ -1,7 +1,9 @@
 """The decisions of identity: rights, passwords, delays, codes, claims, names and networks."""
 
 import ipaddress
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +31,18 @@ def test_every_role_is_made_of_known_rights_and_only_an_owner_deletes() -> None:
     assert all(role <= rights.RIGHTS for role in rights.ROLES.values())
     assert [name for name, held in rights.ROLES.items() if "organisation:delete" in held] == ["owner"]
     assert rights.FRESH not in rights.RIGHTS
+
+
+def test_every_right_that_the_source_asks_for_is_in_the_table() -> None:
+    source = Path(rights.__file__).resolve().parents[3]
+    asked = {
+        right
+        for path in source.rglob("*.py")
+        for right in re.findall(r"""(?:must\(|right=|may\()"([a-z_]+:[a-z_]+)\"""", path.read_text(encoding="utf-8"))
+    }
+
+    assert asked
+    assert asked <= rights.RIGHTS
 
 
 def test_roles_of_another_version_have_no_rights() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import statistics
 import time
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -13,7 +14,8 @@ from bursar.core.identity.rules.sessions import StepUpNeeded, WrongCredentials
 from bursar.core.identity.service import CACHED_MAX, Gate, local_owner, must_be_fresh, session_token
 from bursar.core.identity.sessions import service
 from bursar.core.identity.sessions.service import NoOrganisation, Opened, Place
-from bursar.infra.crypto import Passwords, token
+from bursar.core.identity.store import attempts, organisations, people
+from bursar.infra.crypto import Cost, Passwords, token
 from bursar.infra.db import Database, new_id
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotAllowed, NotFound, NotSignedIn, Refusal, TooMany
@@ -120,7 +122,7 @@ async def test_32_concurrent_guesses_get_no_more_than_five_answers(house: House)
 
 async def test_after_a_hundred_failures_the_right_password_is_dead_until_reset(house: House) -> None:
     _, actor = await signed_in(house)
-    subject = service.attempts.subject("account", EMAIL)
+    subject = attempts.subject("account", EMAIL)
     async with house.db.system("test", write=True) as tx:
         values = {"subject": subject, "at": NOW, "since": NOW, "tries": 1, "failures": 100}
         await tx.run("insert into identity_attempt (subject, since, tries, failures, at) values"
@@ -135,22 +137,16 @@ async def test_an_outdated_hash_is_made_anew_at_sign_in(house: House) -> None:
     org = await house.organisation()
     await house.member(org, "owner", email=EMAIL)
     async with house.db.system("test", write=True) as tx:
-        person = await service.people.by_email(tx, EMAIL)
+        person = await people.by_email(tx, EMAIL)
         assert person is not None
-        old = await Passwords(service_cost()).hash(PASSWORD)
-        await service.people.change(tx, person.id, {"password_hash": old})
+        old = await Passwords(Cost(memory_kib=32, passes=1, lanes=1)).hash(PASSWORD)
+        await people.change(tx, person.id, {"password_hash": old})
 
     await house.sign_in(EMAIL)
     async with house.db.system("test") as tx:
-        again = await service.people.by_email(tx, EMAIL)
+        again = await people.by_email(tx, EMAIL)
     assert again is not None
     assert not house.means.passwords.outdated(again.password_hash)
-
-
-def service_cost() -> "object":
-    from bursar.infra.crypto import Cost
-
-    return Cost(memory_kib=32, passes=1, lanes=1)
 
 
 async def test_a_session_ends_when_idle_and_at_its_end(house: House) -> None:
@@ -203,7 +199,7 @@ async def test_changed_roles_count_within_a_second(house: House) -> None:
     opened, actor = await signed_in(house, "viewer")
     async with house.db.writing(actor) as tx:
         assert actor.person is not None
-        await service.organisation_store.set_roles(tx, actor.person, ["platform"], now=NOW)
+        await organisations.set_roles(tx, actor.person, ["platform"], now=NOW)
 
     assert (await house.who(cookie=opened.token)).may("model:train")
 
@@ -277,14 +273,14 @@ async def test_a_session_switches_to_another_own_organisation_and_to_no_other(ho
     second, foreign = await house.organisation("Second"), await house.organisation("Foreign")
     await house.member(second, "viewer", email=EMAIL)
 
-    async def switch(org: object) -> Opened:
+    async def switch(org: UUID) -> Opened:
         return await service.switch(
             house.db,
             actor,
             session=opened.token,
             organisation=org,
             place=PLACE,
-            now=NOW,  # type: ignore[arg-type]
+            now=NOW,
         )
 
     refused = []

@@ -11,13 +11,14 @@ _VERBS: Mapping[str, str] = {
     "audit": "read",
     "intake": "read import revert",
     "cost": "read",
+    "cloud": "read refresh",
     "price": "read write",
     "series": "read",
     "forecast": "read write",
     "anomaly": "read act",
     "budget": "read write",
     "model": "read train",
-    "ledger": "read write close",
+    "ledger": "read write close reopen",
     "party": "read write merge",
     "bank": "read write",
     "transaction": "read write",
@@ -63,7 +64,7 @@ _HOUSE_KEEPING = _of("key:*", "audit:*", "backup:*", "operations:*", "settings:*
 _MONEY = _of("ledger:*", "bank:*", "transaction:*", "rule:*", "document:*", "budget:*", "party:*")
 _READ_MONEY = _of("ledger:read", "bank:read", "transaction:read", "rule:read", "document:read", "budget:read")
 _READ_PLANS = _of(
-    "cost:read", "price:read", "series:read", "forecast:read", "anomaly:read", "budget:read", "finding:read",
+    "cost:read", "cloud:read", "price:read", "series:read", "forecast:read", "anomaly:read", "budget:read", "finding:read",
     "model:read", "report:read", "party:read", "intake:read", "organisation:read", "member:read", "job:read",
 )  # fmt: skip
 _ACT = _of("finding:act", "anomaly:act", "report:export")
@@ -79,7 +80,17 @@ ROLES: Mapping[str, frozenset[str]] = {
     | _of("holding:read", "escrow:*"),
     "platform": _READ_PLANS
     | _ACT
-    | _of("intake:*", "price:*", "forecast:*", "budget:write", "model:*", "source:*", "webhook:*", "operations:read"),
+    | _of(
+        "intake:*",
+        "price:*",
+        "cloud:*",
+        "forecast:*",
+        "budget:write",
+        "model:*",
+        "source:*",
+        "webhook:*",
+        "operations:read",
+    ),
     "it": _READ_PLANS | _ACT | _of("licence:*", "intake:*", "budget:write", "source:read", "party:write"),
     "msp": _READ_PLANS | _ACT | _of("client:*", "licence:*", "intake:*", "meter:*", "party:*", "source:read"),
     "buyer": _READ_PLANS | _ACT | _of("sourcing:read", "sourcing:write", "sourcing:order", "party:*", "escrow:*"),

@@ -80,7 +80,8 @@ async def forget_people(tx: Tx, people: Sequence[UUID]) -> int:
 async def join(tx: Tx, person_: UUID, roles: Sequence[str], *, now: datetime) -> bool:
     """Make somebody a member; False when they are one."""
     values = {"org": tx.org, "person": person_, "roles": list(roles), "since": now, "changed_at": now}
-    return (await tx.run(insert(membership).values(values).on_conflict_do_nothing())).rowcount == 1
+    made = insert(membership).values(values).on_conflict_do_nothing().returning(membership.c.person)
+    return await tx.scalar(made) is not None
 
 
 async def member(tx: Tx, person_: UUID, *, lock: bool = False) -> Row | None:
