@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from bursar.infra.db import Database
+from bursar.infra.schema import BACKUP
 from bursar.kernel.errors import Refusal, Unavailable
 
 if TYPE_CHECKING:
@@ -126,6 +127,9 @@ def _migrate_once(url: str, to: str) -> bool:
                 command.downgrade(config(connection), to)
             else:
                 command.upgrade(config(connection), to)
+                for kind in ("tables", "sequences"):  # also of the queue, whose schema is not ours
+                    connection.execute(sa.text(f"grant select on all {kind} in schema public to {BACKUP}"))
+                connection.commit()
             return True
     except sa.exc.OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == "55P03":
