@@ -5,6 +5,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -53,14 +54,28 @@ def template(postgres: EmbeddedPostgres) -> str:
     return DATABASE
 
 
-@pytest.fixture
-def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    """The name of a fresh migrated database, dropped afterwards."""
+@contextmanager
+def fresh(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Yield the name of a fresh migrated database, dropped afterwards."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(f"postgresql:///postgres?host={postgres.place.socket}&user={ADMIN}", autocommit=True) as admin:
         admin.execute(f"create database {name} template {template} owner {OWNER} strategy wal_log")
         yield name
         admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The name of a fresh migrated database."""
+    with fresh(postgres, template) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """The name of a migrated database that the tests of one module share."""
+    with fresh(postgres, template) as name:
+        yield name
 
 
 @pytest.fixture
