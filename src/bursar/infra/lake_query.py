@@ -1,0 +1,239 @@
+"""SQL over the lake: one sqlglot expression, run by DuckDB here or by a Spark Connect server elsewhere.
+
+A query names datasets as tables. Each name is replaced by exactly the files that the manifest lists for the caller's
+organisation inside the caller's transaction, so a query sees a batch wholly or not at all and never another organisation's
+file. DuckDB may open those files and nothing else: external access is off, extensions are off, its configuration is locked.
+"""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import polars as pl
+from sqlglot import exp
+
+from bursar.infra.db import Tx
+from bursar.infra.lake import Lake
+from bursar.kernel.errors import Invalid, Refusal, TooLarge, Unavailable
+from bursar.kernel.lines import LineSchema
+
+ROWS_MAX = 1_000_000
+"""Most rows one query may return; an answer for people is far smaller."""
+
+QUERY_SECONDS_MAX = 60
+
+SPARK_PREFIX = "sc://"
+SPARK_PORT = 15002
+CONNECT_SECONDS_MAX = 5
+"""The client would try for ten minutes; a person should know sooner that nobody is there."""
+
+_SQL_TYPES = ((pl.Int64(), "BIGINT"), (pl.Date(), "DATE"), (pl.String(), "TEXT"))
+
+
+@dataclass(eq=False)
+class QueryTooSlow(Refusal):
+    """The query took longer than {seconds} s; ask for a shorter period or fewer dimensions."""
+
+    status: ClassVar[int] = 503
+    seconds: int
+
+
+@dataclass(eq=False)
+class QueryTooBig(Refusal):
+    """The query needs more than {memory_mb} MB; ask for a shorter period or fewer dimensions."""
+
+    status: ClassVar[int] = 503
+    memory_mb: int
+
+
+async def query(
+    lake: Lake,
+    tx: Tx,
+    expression: exp.Query,
+    *,
+    schemas: Iterable[LineSchema],
+    months: Iterable[date] | None = None,
+    engine: str = "duckdb",
+) -> pl.DataFrame:
+    """Run a query over datasets of the lake.
+
+    Args:
+        lake: The lake.
+        tx: The transaction whose organisation and manifest count.
+        expression: A SELECT in DuckDB's dialect; its tables are dataset names or its own CTEs.
+        schemas: The datasets it may name.
+        months: First days of the months whose files are needed; all when None. Rows still have to be filtered by day.
+        engine: ``duckdb`` or ``sc://host:port`` of a Spark Connect server that can read the lake's files.
+
+    Returns:
+        The rows; decimals stay exact.
+
+    Raises:
+        Invalid: It is no SELECT, or a table is no dataset.
+        TooLarge: More than :data:`ROWS_MAX` rows.
+        QueryTooSlow: It ran longer than :data:`QUERY_SECONDS_MAX`.
+        QueryTooBig: It does not fit the memory it may use.
+        Unavailable: The Spark server does not answer.
+    """
+    known = {schema.name: schema for schema in schemas}
+    tables = _tables(expression, known)
+    wanted = sorted(set(months)) if months is not None else None
+    listed = {name: lake.paths(await lake.files(tx, name, months=wanted)) for name in sorted(tables)}
+    if engine.startswith(SPARK_PREFIX):
+        return await asyncio.to_thread(_on_spark, engine, expression, listed, known)
+    return await _on_duckdb(lake, expression, listed, known)
+
+
+def _tables(expression: exp.Query, known: Mapping[str, LineSchema]) -> set[str]:
+    if not isinstance(expression, exp.Query):
+        raise Invalid("only a SELECT can be asked of the lake")
+    own = {cte.alias_or_name for cte in expression.find_all(exp.CTE)}
+    named: set[str] = set()
+    for table in expression.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier) or table.db:
+            raise Invalid(f"{table.sql()[:60]} is not a dataset", f"Use {', '.join(sorted(known))}.")
+        if table.name in own:
+            continue
+        if table.name not in known:
+            raise Invalid(f"{table.name} is not a dataset", f"Use {', '.join(sorted(known))}.")
+        named.add(table.name)
+    return named
+
+
+def _empty(schema: LineSchema) -> exp.Query:
+    """Return a SELECT without rows that has the columns of ``schema``, for a dataset that holds nothing yet."""
+    nothing = [exp.alias_(exp.cast(exp.null(), _sql_type(kind)), name) for name, kind in schema.columns.items()]
+    return exp.select(*nothing).where(exp.false())
+
+
+def _sql_type(kind: pl.DataType) -> exp.DataType:
+    for known, name in _SQL_TYPES:
+        if kind == known:
+            return exp.DataType.build(name)
+    return exp.DataType.build("DECIMAL(38, 15)" if kind.is_decimal() else "TIMESTAMPTZ")
+
+
+def _with_sources(expression: exp.Query, sources: Mapping[str, Any]) -> exp.Query:
+    """Return a copy in which each dataset is replaced by its source under the name or alias it had."""
+
+    def replaced(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Table) and node.name in sources and isinstance(node.this, exp.Identifier):
+            alias = exp.TableAlias(this=exp.to_identifier(node.alias_or_name))
+            source = sources[node.name].copy()
+            if isinstance(source, exp.Query):
+                return exp.Subquery(this=source, alias=alias)
+            return exp.Table(this=source, alias=alias)
+        return node
+
+    return expression.copy().transform(replaced)  # type: ignore[return-value]
+
+
+async def _on_duckdb(
+    lake: Lake, expression: exp.Query, listed: Mapping[str, Sequence[Path]], known: Mapping[str, LineSchema]
+) -> pl.DataFrame:
+    sources: dict[str, Any] = {}
+    for name, paths in listed.items():
+        files = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
+        named = exp.PropertyEQ(this=exp.to_identifier("union_by_name"), expression=exp.true())
+        sources[name] = exp.func("read_parquet", files, named) if paths else _empty(known[name])
+    limited = exp.select("*").from_(_with_sources(expression, sources).subquery("answer")).limit(ROWS_MAX + 1)
+    allowed = sorted({str(path) for paths in listed.values() for path in paths})
+    running = _Running()
+    work = asyncio.to_thread(running.run, lake, limited.sql(dialect="duckdb"), allowed)
+    try:
+        rows = await asyncio.wait_for(work, QUERY_SECONDS_MAX)
+    except TimeoutError as error:
+        running.stop()
+        raise QueryTooSlow(QUERY_SECONDS_MAX) from error
+    except asyncio.CancelledError:
+        running.stop()
+        raise
+    if len(rows) > ROWS_MAX:
+        raise TooLarge("the answer", ROWS_MAX, "rows")
+    return rows
+
+
+class _Running:
+    """One query on a connection of its own, which another thread may interrupt."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+
+    def stop(self) -> None:
+        if self.connection is not None:
+            self.connection.interrupt()
+
+    def run(self, lake: Lake, sql: str, allowed: Sequence[str]) -> pl.DataFrame:
+        import duckdb
+
+        with tempfile.TemporaryDirectory(prefix="query-", dir=lake.root) as spill:
+            limits: dict[str, Any] = {
+                "threads": lake.threads,
+                "memory_limit": f"{lake.memory_mb}MiB",
+                "temp_directory": spill,
+            }
+            self.connection = connection = duckdb.connect(config=limits)
+            try:
+                lock_down(connection, allowed)
+                return pl.DataFrame(connection.sql(sql))
+            except duckdb.OutOfMemoryException as error:
+                raise QueryTooBig(lake.memory_mb) from error
+            finally:
+                connection.close()
+
+
+def lock_down(connection: Any, allowed: Sequence[str]) -> None:
+    """Confine a DuckDB connection to reading the files ``allowed``; nothing can undo it afterwards."""
+    paths = exp.Array(expressions=[exp.Literal.string(path) for path in allowed]).sql(dialect="duckdb")
+    for setting in (
+        "TimeZone = 'UTC'",
+        f"allowed_paths = {paths}",
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
+
+
+def _on_spark(
+    url: str, expression: exp.Query, listed: Mapping[str, Sequence[Path]], known: Mapping[str, LineSchema]
+) -> pl.DataFrame:
+    """Run the same expression on a Spark Connect server; the datasets become temporary views over the same files."""
+    try:
+        from pyspark.sql.connect.session import SparkSession
+    except ImportError as error:
+        raise Unavailable("Spark (install the extra bursar[spark])") from error
+    address = urlsplit(url)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or SPARK_PORT), CONNECT_SECONDS_MAX):
+            pass
+        session = SparkSession.builder.remote(url).getOrCreate()
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+    except Exception as error:
+        raise Unavailable(f"the Spark server at {url}") from error
+    views: dict[str, Any] = {}
+    for name, paths in listed.items():
+        if not paths:
+            views[name] = _empty(known[name])
+            continue
+        view = f"bursar_{name}_{uuid4().hex[:12]}"
+        session.read.parquet(*map(str, paths)).createOrReplaceTempView(view)
+        views[name] = exp.to_identifier(view)
+    try:
+        answer = session.sql(_with_sources(expression, views).sql(dialect="spark")).limit(ROWS_MAX + 1)
+        rows = pl.DataFrame(pl.from_arrow(answer.toArrow()))
+    finally:
+        for source in views.values():
+            if isinstance(source, exp.Identifier):
+                session.catalog.dropTempView(source.name)
+    if len(rows) > ROWS_MAX:
+        raise TooLarge("the answer", ROWS_MAX, "rows")
+    return rows
