@@ -1,5 +1,6 @@
 """What is recorded, what is refused, and that a failing member fails alone."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from uuid import uuid4
 
@@ -222,7 +223,7 @@ async def test_a_malformed_order_is_refused(
         await service.record(tx, actor, orders=[order(**facts)], now=NOW)
 
 
-async def test_limits_and_rights(tx: Tx, actor: Actor, order: Make, make_actor) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def test_limits_and_rights(tx: Tx, actor: Actor, order: Make, make_actor: Callable[..., Actor]) -> None:
     with pytest.raises(TooLarge):
         await service.transfer(tx, actor, orders=[order("a", "cash", "sales", 1)] * (BATCH_MAX + 1), now=NOW)
     for call in (
