@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from bursar.core.audit import rules, service
+from bursar.core.audit import jobs, rules, service
 from bursar.core.identity.tables import organisation
 from bursar.infra.anchors import Anchors
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database, new_id
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import NotAllowed
+from bursar.kernel.errors import NotAllowed, Unavailable
 from bursar.kernel.money import Money
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC)
@@ -332,6 +333,48 @@ async def test_another_organisation_has_its_own_chain(trail: Trail, other_actor:
 
     verdict = await service.verify(trail.db, other_actor, keyring=KEYRING)
     assert (verdict.rows, verdict.blocks) == (0, 0)
+
+
+async def test_the_nightly_proof_alerts_of_a_broken_trail_and_keeps_the_heads_of_sound_ones(trail: Trail) -> None:
+    ids = await trail.add(3)
+    await trail.seal(anchored=False)
+    means = service.Means(KEYRING, trail.anchors)
+    assert await service.prove_all(trail.db, means, now=NOW) == {}
+    assert len(trail.anchors.records(str(trail.actor.org))) == 1
+    trail.tamper(f"update audit_entry set actor = 'x' where id = '{ids[1]}'")
+
+    broken = await service.prove_all(trail.db, means, now=NOW)
+
+    assert set(broken) == {trail.actor.org}
+    async with trail.db.reading(Actor(UUID(int=0), "system:test")) as tx:
+        alert = await tx.one("select channel, facts from mail_outbox")
+    assert alert is not None
+    assert alert.channel == "alert"
+    assert str(ids[1]) in alert.facts["body"]
+
+
+async def test_the_sealer_goes_on_after_the_database_was_away(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, sealed = 0, asyncio.Event()
+    real = service.seal
+
+    async def flaky(*args: Any, **facts: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unavailable("The database")
+        heads = await real(*args, **facts)
+        sealed.set()
+        return heads
+
+    monkeypatch.setattr(service, "seal", flaky)
+    monkeypatch.setattr(jobs, "_PAUSE_AFTER_FAILURE_S", 0.01)
+    monkeypatch.setattr(jobs, "SEAL_EVERY_S", 0.01)
+    await trail.add(2)
+    sealing = asyncio.create_task(jobs.keep_sealing(trail.db, service.Means(KEYRING)))
+    await sealed.wait()
+    sealing.cancel()
+
+    assert (await trail.verify()).rows == 2
 
 
 async def test_verifying_needs_the_right(trail: Trail) -> None:

@@ -391,3 +391,18 @@ async def test_the_database_erases_nothing_that_is_not_due(house: House, db: Dat
             with pytest.raises(sa.exc.ProgrammingError, match="not due to be erased"):
                 async with tx.savepoint():
                     await store.erase_step(tx, owner.org, 10)
+
+
+async def test_what_has_expired_is_forgotten_and_nothing_else(house: House) -> None:
+    await house.sign_up(BOB)
+    old = await house.sign_in(BOB)
+    later = NOW + timedelta(days=100)
+    new = await house.sign_in(BOB, now=later)
+
+    past = NOW + timedelta(days=10)
+    assert await service.forget_expired(house.db, ended=past, tries=past, registrations=past) >= 3
+
+    assert await house.who(cookie=new.token, now=later)
+    with pytest.raises(NotSignedIn):
+        await house.who(cookie=old.token)
+    assert await service.forget_expired(house.db, ended=past, tries=past, registrations=past) == 0

@@ -1,6 +1,5 @@
 """The audit trail over HTTP."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,26 +9,12 @@ from pydantic import Field
 
 from bursar.core.audit import service
 from bursar.core.audit.rules import Broken, Head
+from bursar.core.audit.service import Means
 from bursar.core.audit.tables import entry
-from bursar.infra.anchors import Anchors
-from bursar.infra.crypto import Keyring
 from bursar.infra.web import As, Listed, Out, Page, TheDb, router
 from bursar.kernel.errors import NotFound
 
 r = router("audit", tag="Audit", about="Who changed what and when, and the proof that nobody touched the record.")
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What the audit trail needs from outside; wiring sets ``app.state.audit``.
-
-    Attributes:
-        keyring: Knows the signing keys.
-        anchors: Heads kept outside of the database; None without.
-    """
-
-    keyring: Keyring
-    anchors: Anchors | None = None
 
 
 async def _means(request: Request) -> Means:

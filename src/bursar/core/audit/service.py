@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from bursar.core.audit import rules, store
 from bursar.core.audit.rules import Block, Broken, Head
+from bursar.infra import mail
 from bursar.infra.anchors import Anchors
 from bursar.infra.crypto import Keyring, Signer, signed_by
 from bursar.infra.db import Database, Tx
+from bursar.infra.jobs import NOBODY
 from bursar.kernel.actor import Actor
 
 BLOCKS_A_PASS_MAX = 100
@@ -24,6 +26,19 @@ BLOCKS_A_PAGE = 16
 """Blocks read at once while verifying: at most 16 MiB of rows."""
 
 SIGNING_USE = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the audit trail needs from outside; wiring makes it, sets ``app.state.audit`` and gives it to the worker.
+
+    Attributes:
+        keyring: Signs and knows the signing keys.
+        anchors: Where heads are kept outside of the database; None without.
+    """
+
+    keyring: Keyring
+    anchors: Anchors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +150,29 @@ async def seal(db: Database, *, keyring: Keyring, now: datetime, anchors: Anchor
         for made in heads:
             await asyncio.to_thread(anchors.keep, str(made.org), _anchor(made), day=made.sealed_at.date().isoformat())
     return heads
+
+
+async def prove_all(db: Database, means: Means, *, now: datetime) -> Mapping[UUID, Verdict]:
+    """Verify every organisation and keep the head of each sound chain outside; alert the operator of each broken one.
+
+    Returns:
+        The broken ones.
+    """
+    async with db.system("auditor") as tx:
+        orgs = await store.organisations(tx)
+    broken = {}
+    for org in orgs:
+        actor = Actor(org, "system:auditor", frozenset({"audit:read"}))
+        verdict = await verify(db, actor, keyring=means.keyring, anchors=means.anchors)
+        if verdict.broken is not None:
+            broken[org] = verdict
+            async with db.writing(Actor(NOBODY, "system:auditor")) as tx:
+                body = f"Organisation {org}: {verdict.broken.what} ({verdict.broken.kind}), found {now.isoformat()}."
+                await mail.alert(tx, title="The audit trail was touched", body=body)
+        elif verdict.head is not None and means.anchors is not None:
+            day = verdict.head.sealed_at.date().isoformat()
+            await asyncio.to_thread(means.anchors.keep, str(org), _anchor(verdict.head), day=day)
+    return broken
 
 
 async def _seal_one(db: Database, org: UUID, signer: Signer, now: datetime) -> Head | None:

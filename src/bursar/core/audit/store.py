@@ -67,6 +67,12 @@ async def unsealed(tx: Tx) -> Sequence[UUID]:
     return [row[0] for row in await tx.all("select * from audit_unsealed()")]
 
 
+async def organisations(tx: Tx) -> Sequence[UUID]:
+    """Return every organisation that is not erased; in a transaction without an organisation."""
+    rows = await tx.all("select id from identity_organisation where purged_at is null order by id limit 100000")
+    return [row[0] for row in rows]
+
+
 async def lock(tx: Tx) -> bool:
     """Take the right to seal this organisation until the transaction ends; False when somebody else has it."""
     taken = await tx.scalar("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))", {"name": f"audit:{tx.org}"})

@@ -1,6 +1,7 @@
 """Found, name, delete and call back an organisation, and erase it for good."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -8,8 +9,8 @@ from bursar.core.audit import service as audit
 from bursar.core.identity.rules import sessions as rules
 from bursar.core.identity.rules.rights import OWNER
 from bursar.core.identity.service import must_be_fresh
+from bursar.core.identity.store import attempts, people, sessions
 from bursar.core.identity.store import organisations as store
-from bursar.core.identity.store import people
 from bursar.infra.db import Database, Tx, new_id
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotFound
@@ -19,6 +20,13 @@ ERASE_ROWS_MAX = 20_000
 
 Eraser = Callable[[UUID], Awaitable[None]]
 """Removes what an organisation has outside of PostgreSQL (files, lake, anchors); safe to call twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasers:
+    """What else must go when an organisation is erased; wiring makes it and gives it to the worker."""
+
+    each: tuple[Eraser, ...] = ()
 
 
 async def organisation(tx: Tx, actor: Actor) -> store.Row:
@@ -144,6 +152,20 @@ async def erase_due(db: Database, *, erasers: Sequence[Eraser] = (), now: dateti
             await store.forget_people(tx, await store.dissolve(tx, org))
             await store.tombstone(tx, org, now=now)
     return orgs
+
+
+async def forget_expired(db: Database, *, ended: datetime, tries: datetime, registrations: datetime) -> int:
+    """Remove sessions and log-ins that ended before ``ended``, tries before ``tries``, unused ``registrations``.
+
+    Returns:
+        How many sessions, tries and registrations.
+    """
+    async with db.system("forget", write=True) as tx:
+        return (
+            await sessions.forget(tx, before=ended)
+            + await attempts.forget(tx, before=tries)
+            + await people.forget_registrations(tx, before=registrations)
+        )
 
 
 async def own(tx: Tx, *, lock: bool = False) -> store.Row:
