@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("dataset", sa.Text, nullable=False),
         sa.Column("month", sa.Date, nullable=False),
         sa.Column("batch", sa.Uuid, nullable=False),
+        sa.Column("family", sa.Uuid, nullable=False),
         sa.Column("format", sa.Text, nullable=False),
         sa.Column("path", sa.Text, nullable=False),
         sa.Column("rows", sa.BigInteger, nullable=False),

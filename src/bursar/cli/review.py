@@ -114,16 +114,53 @@ def _read(made: "Review") -> list[str]:
     lines = [
         f"Read {understood} of {len(made.batches)} files{already}, {made.rows_read:,} rows in {made.seconds:.1f} s{period}"
     ]
-    shown = sorted(made.batches, key=lambda batch: (bool(batch.format), -batch.rows_read))[:FILES_SHOWN]
-    wide = min(44, max((len(batch.file) for batch in shown), default=0))
-    for batch in shown:
-        name = batch.file if len(batch.file) <= wide else "…" + batch.file[-(wide - 1) :]
-        lines.append(f"  {name:<{wide}}  {about(batch)}")
-        if not batch.format:
-            lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in batch.problems[:1] if problem.fix]
-    if len(made.batches) > len(shown):
-        lines.append(f"  … and {len(made.batches) - len(shown)} more files (`{running.chosen.command} batches`)")
+    groups = _grouped(made.batches)
+    shown = groups[:FILES_SHOWN]
+    wide = min(44, max((len(name) for name, _ in shown), default=0))
+    for name, group in shown:
+        short = name if len(name) <= wide else "…" + name[-(wide - 1) :]
+        lines.append(f"  {short:<{wide}}  {about(group[0]) if len(group) == 1 else _about_all(group)}")
+        if not group[0].format:
+            lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in group[0].problems[:1] if problem.fix]
+    left = sum(len(group) for _, group in groups[FILES_SHOWN:])
+    if left:
+        lines.append(f"  … and {left} more files (`{running.chosen.command} batches`)")
     return lines
+
+
+def _grouped(batches: "Sequence[Batch]") -> "list[tuple[str, list[Batch]]]":
+    """Return files by folder and format, what was not understood first, then by rows; a lone file keeps its name."""
+    from pathlib import PurePosixPath
+
+    groups: dict[tuple[str, str, str], list[Batch]] = {}
+    for batch in batches:
+        unread = batch.problems[0].what if not batch.format and batch.problems else ""
+        groups.setdefault((str(PurePosixPath(batch.file).parent), batch.format, unread), []).append(batch)
+    named = [
+        (group[0].file if len(group) == 1 else f"{folder}/*{PurePosixPath(group[0].file).suffix}", group)
+        for (folder, _, _), group in groups.items()
+    ]
+    return sorted(named, key=lambda pair: (bool(pair[1][0].format), -sum(batch.rows_read for batch in pair[1])))
+
+
+def _about_all(group: "Sequence[Batch]") -> str:
+    """Return one line about several files of one format in one folder."""
+    first = group[0]
+    if not first.format:
+        return f"{len(group)} files: {about(first)}"
+    totals: dict[str, Decimal] = {}
+    for batch in group:
+        for currency, amount in batch.totals.items():
+            totals[currency] = totals.get(currency, Decimal(0)) + amount
+    summed = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in totals.items()) or "nothing new"
+    parts = [f"{len(group)} files, {first.title}", f"{sum(batch.rows_read for batch in group):,} rows", summed]
+    refused = sum(batch.rows_refused for batch in group)
+    if refused:
+        parts.append(f"{refused:,} refused: `{running.chosen.command} problems`")
+    ties = [balance.ties for batch in group for balance in batch.balances if balance.ties is not None]
+    if ties:
+        parts.append("balances tie" if all(ties) else f"{ties.count(False)} balances are off")
+    return "  ".join(parts)
 
 
 def about(batch: "Batch") -> str:
@@ -152,11 +189,11 @@ def _worth(made: "Review", currency: str | None) -> list[str]:
     if not made.findings:
         return ["Nothing worth acting on was found in these files."]
     lines = [
-        f"Worth doing: {total.worth.amount:,.0f} {total.currency} a year"
+        f"Worth doing: {total.worth.amount:,.0f} {total.currency} in the first year"
         f" (80 % likely {total.low.amount:,.0f} to {total.high.amount:,.0f}), {total.count} findings"
         for total in sorted(made.sums, key=lambda one: one.currency != currency)
     ]
-    lines += ["", f"  {'a year':>10}  {'likely range':>20}  sure  {'finding':<52}  id"]
+    lines += ["", f"  {'worth':>10}  {'likely range':>20}  sure  {'finding':<52}  id"]
     for kept in made.findings[:TOP]:
         finding = kept.finding
         counted, low, high = kept.counted.amount, finding.low.amount, finding.high.amount

@@ -37,6 +37,7 @@ lake_file = tenant_table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("month", sa.Date, nullable=False),
     sa.Column("batch", sa.Uuid, nullable=False),
+    sa.Column("family", sa.Uuid, nullable=False),
     sa.Column("format", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
@@ -66,10 +67,21 @@ class LakeFile:
     id: UUID
     month: date
     batch: UUID
+    family: UUID
     format: str
     path: str
     rows: int
     coverage: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Whose lines are written: batch, family (parts of one delivery, which never replace each other), format, instant."""
+
+    batch: UUID
+    family: UUID
+    format: str
+    now: datetime
 
 
 class Lake:
@@ -98,13 +110,15 @@ class Lake:
         if batch is not None:
             where.append(t.batch == batch)
         found = await tx.all(
-            sa.select(t.id, t.month, t.batch, t.format, t.path, t.rows, t.coverage)
+            sa.select(t.id, t.month, t.batch, t.family, t.format, t.path, t.rows, t.coverage)
             .where(*where)
             .order_by(t.month, t.id)
             .limit(FILES_MAX)
         )
         return [
-            LakeFile(row.id, row.month, row.batch, row.format, row.path, row.rows, _coverage_from(row.coverage))
+            LakeFile(
+                row.id, row.month, row.batch, row.family, row.format, row.path, row.rows, _coverage_from(row.coverage)
+            )
             for row in found
         ]
 
@@ -141,49 +155,62 @@ class Lake:
             sa.text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"),
             {"name": f"lake/{tx.org}/{schema.name}"},
         )
+        maker = _Maker(batch, await self._family(tx, siblings) or batch, format_name, now)
         if schema.identity:
-            return await self._take_new(tx, schema, staged, batch=batch, format_name=format_name, now=now)
+            return await self._take_new(tx, schema, staged, maker)
         replaced = 0
         for file in staged.files:
-            replaced += await self._replace(tx, schema, file, batch=batch, siblings=siblings, now=now)
+            replaced += await self._replace(tx, schema, file.month, file.coverage, maker)
         for file in staged.files:
-            await self._admit(tx, schema, file, batch=batch, made_by=batch, format_name=format_name, now=now)
+            await self._admit(tx, schema, file, maker, made_by=batch)
         return Taken(staged.rows, 0, replaced, staged.totals)
 
+    async def _family(self, tx: Tx, siblings: frozenset[UUID]) -> UUID | None:
+        """Return the family that any of some batches belongs to; None when none of them has lines."""
+        if not siblings:
+            return None
+        found: UUID | None = await tx.scalar(
+            sa.select(lake_file.c.family)
+            .where(tx.own(lake_file), lake_file.c.batch.in_(list(siblings)))
+            .order_by(lake_file.c.family)
+            .limit(1)
+        )
+        return found
+
     async def _replace(
-        self, tx: Tx, schema: LineSchema, file: StagedFile, *, batch: UUID, siblings: frozenset[UUID], now: datetime
+        self, tx: Tx, schema: LineSchema, month: date, coverage: Sequence[Coverage], maker: "_Maker"
     ) -> int:
-        """Hide the rows of older batches that ``file`` covers; return how many."""
+        """Hide the rows of older batches of other families that ``coverage`` replaces; return how many."""
         hidden = 0
-        newer = {c.scope: c for c in file.coverage}
-        for old in await self.files(tx, schema.name, months=[file.month]):
-            if old.batch == batch or old.batch in siblings or not any(c.scope in newer for c in old.coverage):
+        newer = {c.scope: c for c in coverage}
+        for old in await self.files(tx, schema.name, months=[month]):
+            older = old.batch < maker.batch and old.family != maker.family
+            if not older or not any(c.scope in newer for c in old.coverage):
                 continue
             kept = await asyncio.to_thread(
-                without_replaced, self.root / old.path, schema, old.coverage, newer, self._scratch(batch)
+                without_replaced, self.root / old.path, schema, old.coverage, newer, self._scratch(maker.batch)
             )
             hidden += old.rows - (kept.rows if kept else 0)
             if kept and kept.rows == old.rows:
                 continue
-            await self._drop(tx, [old.id], by=batch, now=now)
+            await self._drop(tx, [old.id], by=maker.batch, now=maker.now)
             if kept:
-                await self._admit(tx, schema, kept, batch=old.batch, made_by=batch, format_name=old.format, now=now)
+                owner = _Maker(old.batch, old.family, old.format, maker.now)
+                await self._admit(tx, schema, kept, owner, made_by=maker.batch)
         return hidden
 
-    async def _take_new(
-        self, tx: Tx, schema: LineSchema, staged: Staged, *, batch: UUID, format_name: str, now: datetime
-    ) -> Taken:
+    async def _take_new(self, tx: Tx, schema: LineSchema, staged: Staged, maker: "_Maker") -> Taken:
         existing = await self.files(tx, schema.name, months=[file.month for file in staged.files])
         files, known, totals = await asyncio.to_thread(
             only_new,
             [Path(file.path) for file in staged.files],
             [(self.root / file.path, file.format) for file in existing],
             schema,
-            format_name,
-            self._scratch(batch),
+            maker.format,
+            self._scratch(maker.batch),
         )
         for file in files:
-            await self._admit(tx, schema, file, batch=batch, made_by=batch, format_name=format_name, now=now)
+            await self._admit(tx, schema, file, maker, made_by=maker.batch)
         return Taken(sum(file.rows for file in files), known, 0, totals)
 
     def _scratch(self, batch: UUID) -> Path:
@@ -191,17 +218,7 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    async def _admit(
-        self,
-        tx: Tx,
-        schema: LineSchema,
-        file: StagedFile,
-        *,
-        batch: UUID,
-        made_by: UUID,
-        format_name: str,
-        now: datetime,
-    ) -> None:
+    async def _admit(self, tx: Tx, schema: LineSchema, file: StagedFile, maker: "_Maker", *, made_by: UUID) -> None:
         """Move one staged file to its place (durably) and list it in the manifest."""
         identifier = new_id()
         relative = Path(str(tx.org)) / schema.name / f"{file.month:%Y-%m}" / f"{identifier}.parquet"
@@ -212,8 +229,9 @@ class Lake:
                 id=identifier,
                 dataset=schema.name,
                 month=file.month,
-                batch=batch,
-                format=format_name,
+                batch=maker.batch,
+                family=maker.family,
+                format=maker.format,
                 path=str(relative),
                 rows=file.rows,
                 size_bytes=file.size,
@@ -221,7 +239,7 @@ class Lake:
                     {"scope": c.scope, "start": c.start.isoformat(), "end": c.end.isoformat(), "rows": c.rows}
                     for c in file.coverage
                 ],
-                added_at=now,
+                added_at=maker.now,
                 made_by=made_by,
             )
         )
@@ -231,40 +249,41 @@ class Lake:
             sa.update(lake_file).where(tx.own(lake_file), lake_file.c.id.in_(ids)).values(dropped_at=now, dropped_by=by)
         )
 
-    async def drop_batch(self, tx: Tx, batch: UUID, *, now: datetime) -> int:
-        """Hide everything ``batch`` brought and bring back what it had replaced; return the rows hidden."""
+    async def drop_batch(self, tx: Tx, schema: LineSchema, batch: UUID, *, now: datetime) -> int:
+        """Hide everything ``batch`` brought, for good, and rebuild the months it touched; return its visible rows.
+
+        What is visible of a bill is a function of the batches that are not reverted, in their order of arrival: the
+        months are laid out again from the original files, so it does not matter in which order batches are reverted.
+        """
         t = lake_file.c
         gone = await tx.all(
-            sa.update(lake_file)
-            .where(tx.own(lake_file), sa.or_(t.batch == batch, t.made_by == batch), t.dropped_at.is_(None))
-            .values(dropped_at=now, dropped_by=batch)
-            .returning(t.rows, t.batch)
+            sa.select(t.rows, t.month, t.dropped_at).where(tx.own(lake_file), t.batch == batch).limit(FILES_MAX)
         )
-        reverted = sa.select(t.batch).where(tx.own(lake_file), t.batch == t.dropped_by)
+        await tx.run(
+            sa.update(lake_file).where(tx.own(lake_file), t.batch == batch).values(dropped_at=now, dropped_by=batch)
+        )
+        if not schema.identity:
+            for month in sorted({row.month for row in gone}):
+                await self._rebuild(tx, schema, month, now=now)
+        return sum(int(row.rows) for row in gone if row.dropped_at is None)
+
+    async def _rebuild(self, tx: Tx, schema: LineSchema, month: date, *, now: datetime) -> None:
+        """Lay a month of bills out again: original files of batches not reverted, replaced in order of arrival."""
+        t = lake_file.c
+        here = (tx.own(lake_file), t.dataset == schema.name, t.month == month)
         await tx.run(
             sa.update(lake_file)
-            .where(
-                tx.own(lake_file),
-                t.dropped_by == batch,
-                t.batch != batch,
-                t.made_by != batch,
-                t.batch.not_in(reverted),
-            )
-            .values(dropped_at=None, dropped_by=None)
+            .where(*here, t.made_by != t.batch, t.dropped_at.is_(None))
+            .values(dropped_at=now, dropped_by=t.made_by)
         )
-        return sum(int(row.rows) for row in gone if row.batch == batch)
-
-    async def overlapping(self, tx: Tx, dataset: str, batch: UUID) -> list[UUID]:
-        """Return other visible-or-empty batches of ``dataset`` added after ``batch`` in the months it touched."""
-        t = lake_file.c
-        months = sa.select(t.month).where(tx.own(lake_file), t.batch == batch)
-        rows = await tx.all(
-            sa.select(t.batch)
-            .where(tx.own(lake_file), t.dataset == dataset, t.batch != batch, t.month.in_(months))
-            .distinct()
-            .limit(FILES_MAX)
+        reverted = sa.or_(t.dropped_by.is_(None), t.dropped_by != t.batch)
+        await tx.run(
+            sa.update(lake_file).where(*here, t.made_by == t.batch, reverted).values(dropped_at=None, dropped_by=None)
         )
-        return [row[0] for row in rows]
+        originals = await self.files(tx, schema.name, months=[month])
+        for file in sorted(originals, key=lambda one: (one.batch, one.id)):
+            maker = _Maker(file.batch, file.family, file.format, now)
+            await self._replace(tx, schema, month, file.coverage, maker)
 
     async def scan(self, tx: Tx, schema: LineSchema, *, months: Iterable[date] | None = None) -> pl.LazyFrame:
         """Return the visible rows of a dataset as a lazy frame (empty, with the right columns, when there are none)."""

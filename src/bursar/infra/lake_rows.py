@@ -76,8 +76,9 @@ def only_new(
 ) -> tuple[list[StagedFile], int, dict[str, Decimal]]:
     """Keep the staged rows that the lake does not hold yet.
 
-    A row is known when the lake holds as many equal rows (all identity columns) of the same format, or as many rows with
-    the same coarse identity (account, day, amount) of another format: two banks' texts for one movement differ.
+    A row is known when the lake holds as many equal rows (all identity columns) of the same format, or a row with the
+    same source id, day and amount (its text changed), or as many rows with the same coarse identity (account, day,
+    amount) of another format: two formats' texts for one movement differ.
 
     Args:
         staged: Parquet files of one document.
@@ -100,6 +101,9 @@ def only_new(
         held = _numbered(pl.scan_parquet(same, hive_partitioning=False), identity)
         keys = [*identity, _OCCURRENCE]
         fresh = fresh.join(held.select(keys), on=keys, how="anti", nulls_equal=True, maintain_order="left")
+        if schema.source_id:
+            known_ids = held.select(schema.source_id).filter(pl.col(schema.source_id[1]) != "")
+            fresh = fresh.join(known_ids, on=list(schema.source_id), how="anti", maintain_order="left")
     if other and schema.coarse:
         coarse = list(schema.coarse)
         keys = [*coarse, _OCCURRENCE]

@@ -35,6 +35,8 @@ class LineSchema:
         scope: Columns that name the source account; a newer export replaces what it covers within one scope.
         identity: Columns that make two rows of overlapping documents the same row; empty where a newer export replaces
             the periods it covers instead (bills).
+        source_id: Columns with the source's own id of a row; the second of them is the id. It catches a row whose text
+            changed since; alone it proves nothing, because banks renumber.
         coarse: Columns that identify a row across different formats of the same account.
         billing_month: Column that names the billing period where it differs from ``day``.
     """
@@ -46,6 +48,7 @@ class LineSchema:
     amount: str
     scope: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
+    source_id: tuple[str, ...] = ()
     coarse: tuple[str, ...] = ()
     billing_month: str = ""
 
@@ -147,7 +150,8 @@ BANK_LINES = LineSchema(
     day="booking_date",
     amount="amount",
     scope=("account",),
-    identity=("account", "booking_date", "amount", "currency", "status", "description", "reference", "bank_id"),
+    identity=("account", "booking_date", "amount", "currency", "status", "description", "reference"),
+    source_id=("account", "bank_id", "booking_date", "amount", "currency"),
     coarse=("account", "booking_date", "amount", "currency"),
 )
 """One movement on a bank, card or wallet account, as seen by its holder: money in is positive, money out negative.

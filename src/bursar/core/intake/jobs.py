@@ -155,7 +155,7 @@ class Importer:
     async def revert(self, actor: Actor, batch: UUID, *, clock: Callable[[], datetime]) -> Batch:
         """Take a batch back, then add again the rows that other documents share with it."""
         async with self.db.writing(actor) as tx:
-            others = await service.revert(tx, actor, lake=self.lake, batch=batch, now=clock())
+            others = await service.revert(tx, actor, lake=self.lake, schemas=self.schemas, batch=batch, now=clock())
         for other in others:
             async with self.db.reading(actor) as tx:
                 sha256, name, options = await service.source_of(tx, actor, batch=other)

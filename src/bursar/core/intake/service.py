@@ -143,7 +143,9 @@ def _described(identifier: UUID, document: UUID, arrived: Arrived, read: Read, n
     )
 
 
-async def revert(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, now: datetime) -> list[UUID]:
+async def revert(
+    tx: Tx, actor: Actor, *, lake: Lake, schemas: Mapping[str, LineSchema], batch: UUID, now: datetime
+) -> list[UUID]:
     """Take a batch back: its lines vanish, and what it had replaced is visible again.
 
     Returns:
@@ -163,7 +165,7 @@ async def revert(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, now: datetime
         raise Conflict(f"Batch {batch} is {found.state}, so there is nothing to revert.")
     others: list[UUID] = []
     if found.dataset:
-        await lake.drop_batch(tx, batch, now=now)
+        await lake.drop_batch(tx, schemas[found.dataset], batch, now=now)
         others = [
             other.id
             for other in await store.batches(tx, limit=store.BATCHES_MAX, state=BatchState.IMPORTED)

@@ -128,7 +128,9 @@ class _Seen:
             rises=rises,
             fresh=[one for one in started if id(one) not in told and _is_new_subscription(one, oldest, newest)],
             late=[one for one in series if _is_missing_income(one, newest)],
-            odd=[odd for one in alive if (odd := unusual(one, within_days=UNUSUAL_WITHIN_DAYS))],
+            odd=[
+                odd for one in alive if id(one) not in told and (odd := unusual(one, within_days=UNUSUAL_WITHIN_DAYS))
+            ],
             moves=moved(lines),
             trials=trials,
             twins=twins(alive),

@@ -8,11 +8,10 @@ from decimal import Decimal
 import numpy as np
 
 DAYS_A_MONTH = 30.44
-MONTHS_MIN = 4
+MONTHS_MIN = 3
+MONTHS_MAX = 6
 HORIZON_DAYS = 91
 """Thirteen weeks, the usual horizon of cash planning."""
-
-BLOCK_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,9 @@ def runs_low(
 ) -> Low | None:
     """Return when the balance is expected to pass zero within :data:`HORIZON_DAYS`, or None.
 
-    The net flow of whole 30-day blocks back from ``on`` gives the monthly median and its spread; the day is where the
-    balance plus the median flow passes zero, its range where the 10 % and 90 % quantiles of the flow would.
+    The net flows of the last whole calendar months (at most six: older habits are no guide) give the median and its
+    spread; the day is where the balance plus the median flow passes zero, its range where the 10 % and 90 % quantiles of
+    the flow would.
 
     Args:
         account: Account number.
@@ -46,25 +46,29 @@ def runs_low(
     """
     if not days:
         return None
-    back = np.array([(on - day).days for day in days]) // BLOCK_DAYS
-    blocks = min(12, int(back.max()))
-    if blocks < MONTHS_MIN or balance <= 0:
+    months = np.array([on.year * 12 + on.month - day.year * 12 - day.month for day in days])
+    if (on + timedelta(days=1)).month == on.month:
+        months -= 1  # the running month is not over
+    kept = months >= 0
+    whole = min(MONTHS_MAX, int(months.max()))
+    if whole < MONTHS_MIN or balance <= 0:
         return None
-    flows = np.bincount(back, weights=np.array([float(amount) for amount in amounts]))[:blocks]
+    weights = np.array([float(amount) for amount in amounts])[kept]
+    flows = np.bincount(months[kept], weights=weights)[:whole]
     middle = float(np.median(flows))
     if middle >= 0:
         return None
-    left = float(balance) / -middle * BLOCK_DAYS
+    left = float(balance) / -middle * DAYS_A_MONTH
     if left > HORIZON_DAYS:
         return None
     worst, best = float(np.quantile(flows, 0.1)), float(np.quantile(flows, 0.9))
-    early = float(balance) / -min(worst, middle) * BLOCK_DAYS
-    late = float(balance) / -best * BLOCK_DAYS if best < 0 else 2 * left
+    early = float(balance) / -min(worst, middle) * DAYS_A_MONTH
+    late = float(balance) / -best * DAYS_A_MONTH if best < 0 else 2 * left
     return Low(
         account,
         currency,
         balance,
-        middle / BLOCK_DAYS * DAYS_A_MONTH,
+        middle,
         on + timedelta(days=round(left)),
         on + timedelta(days=round(early)),
         on + timedelta(days=round(max(late, left))),

@@ -1,0 +1,253 @@
+"""Importing end to end on the real database, lake and sandbox: nothing lost, nothing doubled, everything revertible."""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from bursar.core.intake import rules, service
+from bursar.core.intake.jobs import Importer
+from bursar.core.intake.service import Batch, BatchState
+from bursar.infra.db import Database
+from bursar.infra.files import LocalFiles
+from bursar.infra.lake import Lake
+from bursar.infra.sandbox import Sandbox
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Conflict, NotFound
+from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchema
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+async def importer(db: Database, tmp_path: Path) -> AsyncIterator[Importer]:
+    sandbox = Sandbox(warm=("bursar.connectors.formats",))
+    yield Importer(
+        db=db,
+        lake=Lake(tmp_path / "lake"),
+        documents=LocalFiles(tmp_path / "files", free_bytes_min=0),
+        sandbox=sandbox,
+        parser="bursar.connectors.formats:parse_in_child",
+        schemas={schema.name: schema for schema in (COST_LINES, BANK_LINES, PAYMENT_LINES)},
+        scratch=tmp_path / "tmp",
+    )
+    await sandbox.close()
+
+
+def focus(path: Path, days: Sequence[int], *, cost: str = "1.10", account: str = "acct", month: int = 10) -> Path:
+    """Write a FOCUS bill with one usage row a day."""
+    rows = [
+        f"{cost},{cost},{cost},{cost},{account},USD,2026-{month:02d}-01T00:00:00Z,2026-{month + 1:02d}-01T00:00:00Z,"
+        f"Usage,2026-{month:02d}-{day:02d}T00:00:00Z,2026-{month:02d}-{day:02d}T23:00:00Z,AWS,Amazon EC2,r-{day}"
+        for day in days
+    ]
+    head = (
+        "BilledCost,EffectiveCost,ListCost,ContractedCost,BillingAccountId,BillingCurrency,BillingPeriodStart,"
+        "BillingPeriodEnd,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ProviderName,ServiceName,ResourceId"
+    )
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def ofx(path: Path, rows: Sequence[tuple[int, str, str]]) -> Path:
+    """Write an OFX statement with (day, amount, text) rows and no ids, as many banks do."""
+    entries = "".join(
+        f"<STMTTRN><TRNTYPE>DEBIT<DTPOSTED>202610{day:02d}<TRNAMT>{amount}<FITID>x{index}<NAME>{text}</STMTTRN>"
+        for index, (day, amount, text) in enumerate(rows)
+    )
+    path.write_text(
+        "OFXHEADER:100\nDATA:OFXSGML\nVERSION:102\nENCODING:USASCII\nCHARSET:1252\n\n<OFX><BANKMSGSRSV1><STMTTRNRS><STMTRS>"
+        "<CURDEF>USD<BANKACCTFROM><BANKID>1<ACCTID>42<ACCTTYPE>CHECKING</BANKACCTFROM><BANKTRANLIST><DTSTART>20261001"
+        f"<DTEND>20261031{entries}</BANKTRANLIST></STMTRS></STMTTRNRS></BANKMSGSRSV1></OFX>",
+        encoding="ascii",
+    )
+    return path
+
+
+async def taken(importer: Importer, actor: Actor, *paths: Path) -> list[Batch]:
+    return [batch async for batch in importer.import_paths(actor, paths, clock=lambda: NOW)]
+
+
+async def rows(importer: Importer, actor: Actor, schema: LineSchema) -> pl.DataFrame:
+    async with importer.db.reading(actor) as tx:
+        return (await importer.lake.scan(tx, schema)).collect()
+
+
+async def total(importer: Importer, actor: Actor, schema: LineSchema) -> Decimal:
+    found = (await rows(importer, actor, schema))[schema.amount].sum()
+    return Decimal(found or 0)
+
+
+async def test_the_same_bytes_twice_change_nothing(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    first = await taken(importer, actor, bill)
+
+    second = await taken(importer, actor, bill)
+
+    assert (first[0].rows_taken, first[0].totals) == (10, {"USD": Decimal("11.00")})
+    assert second[0].already
+    assert second[0].id == first[0].id
+    assert await total(importer, actor, COST_LINES) == Decimal("11.00")
+
+
+async def test_a_grown_export_replaces_its_month_and_nothing_else(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await taken(importer, actor, focus(tmp_path / "september.csv", range(1, 6), month=9))
+    await taken(importer, actor, focus(tmp_path / "october.csv", range(1, 11)))
+    await taken(importer, actor, focus(tmp_path / "other.csv", range(1, 3), account="else"))
+
+    [grown] = await taken(importer, actor, focus(tmp_path / "october-grown.csv", range(1, 21), cost="2.00"))
+
+    assert grown.rows_replaced == 10
+    assert await total(importer, actor, COST_LINES) == Decimal("5.50") + Decimal("2.20") + Decimal("40.00")
+
+
+async def test_a_slice_replaces_only_the_days_it_holds(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    await taken(importer, actor, focus(tmp_path / "early.csv", range(1, 16)))
+
+    [late] = await taken(importer, actor, focus(tmp_path / "late.csv", range(10, 31), cost="2.00"))
+
+    assert late.rows_replaced == 6
+    assert await total(importer, actor, COST_LINES) == 9 * Decimal("1.10") + 21 * Decimal("2.00")
+
+
+async def test_reverting_a_grown_export_brings_back_what_it_replaced(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await taken(importer, actor, focus(tmp_path / "early.csv", range(1, 16)))
+    [late] = await taken(importer, actor, focus(tmp_path / "late.csv", range(10, 31), cost="2.00"))
+
+    gone = await importer.revert(actor, late.id, clock=lambda: NOW)
+
+    assert gone.state is BatchState.REVERTED
+    assert await total(importer, actor, COST_LINES) == 15 * Decimal("1.10")
+
+
+async def test_reverting_everything_returns_to_zero(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    paths = [focus(tmp_path / f"{n}.csv", range(1, 5 + n), cost=f"{n}.00") for n in range(1, 4)]
+    batches = [batch for path in paths for batch in await taken(importer, actor, path)]
+
+    for batch in random.Random(3).sample(batches, len(batches)):
+        await importer.revert(actor, batch.id, clock=lambda: NOW)
+
+    assert await total(importer, actor, COST_LINES) == 0
+
+
+async def test_parts_of_one_delivery_stand_side_by_side(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    folder = tmp_path / "delivery"
+    folder.mkdir()
+    focus(folder / "a.csv", range(1, 11))
+    focus(folder / "b.csv", range(1, 11), cost="3.00")
+
+    await taken(importer, actor, folder)
+
+    assert await total(importer, actor, COST_LINES) == Decimal("41.00")
+
+
+async def test_two_equal_purchases_both_stay_and_overlaps_merge(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    coffee = (5, "-4.50", "COFFEE")
+    await taken(importer, actor, ofx(tmp_path / "a.ofx", [(1, "-10.00", "RENT"), coffee, coffee]))
+
+    [merged] = await taken(importer, actor, ofx(tmp_path / "b.ofx", [coffee, coffee, (9, "-1.00", "TEA")]))
+
+    held = await rows(importer, actor, BANK_LINES)
+    assert (merged.rows_taken, merged.rows_known) == (1, 2)
+    assert held.filter(pl.col("description").str.contains("COFFEE")).height == 2
+
+
+async def test_reverting_one_of_two_overlapping_statements_keeps_what_the_other_said(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    shared = [(1, "-10.00", "RENT"), (2, "-20.00", "POWER")]
+    [first] = await taken(importer, actor, ofx(tmp_path / "a.ofx", shared))
+    [second] = await taken(importer, actor, ofx(tmp_path / "b.ofx", [*shared, (3, "-5.00", "TEA")]))
+    assert second.rows_known == 2
+
+    await importer.revert(actor, first.id, clock=lambda: NOW)
+
+    assert await total(importer, actor, BANK_LINES) == Decimal("-35.00")
+    async with importer.db.reading(actor) as tx:
+        again = await service.get(tx, actor, batch=second.id)
+    assert (again.rows_taken, again.rows_known) == (3, 0)
+
+
+async def test_a_document_nobody_knows_is_refused_with_what_and_fix(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    (tmp_path / "strange.bin").write_bytes(b"\x00\x01nothing")
+
+    [batch] = await taken(importer, actor, tmp_path / "strange.bin")
+
+    assert batch.state is BatchState.REFUSED
+    async with importer.db.reading(actor) as tx:
+        [problem] = await service.problems(tx, actor, batch=batch.id)
+    assert problem.file == "strange.bin"
+    assert problem.what
+    assert problem.fix
+
+
+async def test_a_refused_document_can_be_imported_again(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    (tmp_path / "strange.bin").write_bytes(b"\x00\x01nothing")
+
+    batches = [(await taken(importer, actor, tmp_path / "strange.bin"))[0] for _ in range(2)]
+
+    assert not any(batch.already for batch in batches)
+
+
+async def test_a_bad_row_is_named_by_file_row_and_column(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    path = focus(tmp_path / "bill.csv", range(1, 4))
+    path.write_text(path.read_text(encoding="utf-8").replace("1.10,1.10", "1E+9999999,1.10", 1), encoding="utf-8")
+
+    [batch] = await taken(importer, actor, path)
+
+    assert (batch.rows_read, batch.rows_taken, batch.rows_refused) == (3, 2, 1)
+    async with importer.db.reading(actor) as tx:
+        [problem] = await service.problems(tx, actor, batch=batch.id)
+    assert (problem.file, problem.row, problem.column) == ("bill.csv", 2, "BilledCost")
+
+
+async def test_batches_of_one_organisation_are_unknown_to_another(
+    importer: Importer, actor: Actor, other_actor: Actor, tmp_path: Path
+) -> None:
+    [batch] = await taken(importer, actor, focus(tmp_path / "bill.csv", [1]))
+
+    async with importer.db.reading(other_actor) as tx:
+        with pytest.raises(NotFound):
+            await service.get(tx, other_actor, batch=batch.id)
+        assert await service.history(tx, other_actor) == []
+    assert (await taken(importer, other_actor, tmp_path / "bill.csv"))[0].rows_taken == 1
+
+
+async def test_what_is_reverted_cannot_be_reverted_again(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    [batch] = await taken(importer, actor, focus(tmp_path / "bill.csv", [1]))
+    await importer.revert(actor, batch.id, clock=lambda: NOW)
+
+    with pytest.raises(Conflict, match="reverted"):
+        await importer.revert(actor, batch.id, clock=lambda: NOW)
+
+
+async def test_an_empty_folder_and_a_missing_file_are_refused(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(rules.NothingToImport):
+        await taken(importer, actor, tmp_path / "empty")
+    with pytest.raises(rules.NothingToImport):
+        await taken(importer, actor, tmp_path / "missing")
+
+
+async def test_mappings_are_remembered_by_header(importer: Importer, actor: Actor) -> None:
+    async with importer.db.writing(actor) as tx:
+        key = await service.remember_mapping(
+            tx, actor, columns=["Day", "Amount"], name="mine", mapping={"day": "Day"}, now=NOW
+        )
+        await service.remember_mapping(tx, actor, columns=["day", "amount"], name="mine", mapping={"day": 1}, now=NOW)
+        found = await service.mapping_for(tx, actor, fingerprint=key)
+
+    assert found == {"day": 1}
