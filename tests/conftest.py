@@ -58,7 +58,9 @@ def template(postgres: EmbeddedPostgres) -> str:
 def fresh(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
     """Yield the name of a fresh migrated database, dropped afterwards."""
     name = f"test_{next(_numbers)}"
-    with psycopg.connect(f"postgresql:///postgres?host={postgres.place.socket}&user={ADMIN}", autocommit=True) as admin:
+    with psycopg.connect(
+        f"postgresql:///postgres?host={postgres.place.socket}&user={ADMIN}&port=5432", autocommit=True
+    ) as admin:
         admin.execute(f"create database {name} template {template} owner {OWNER} strategy wal_log")
         yield name
         admin.execute(f"drop database {name} with (force)")

@@ -360,7 +360,23 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
         _keep(server, 1)
 
 
-def test_a_data_directory_of_somebody_else_is_refused(home: Path) -> None:
+def test_a_home_that_is_a_file_is_refused(home: Path) -> None:
+    (home / "file").write_text("")
+
+    with pytest.raises(PlaceUnusable, match=r"file.*another folder"):
+        EmbeddedPostgres(home / "file").start()
+
+
+def test_an_environment_meant_for_other_servers_does_not_matter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGPORT": "6543", "PGHOST": "elsewhere", "PGDATA": "/nowhere", "LC_ALL": "C"}.items():
+        monkeypatch.setenv(name, value)
+
+    with EmbeddedPostgres(home) as server:
+        _keep(server, 1)
+        assert _kept(server) == [1]
+
+
+def test_the_server_runs_as_whoever_owns_the_data(home: Path) -> None:
     with EmbeddedPostgres(home) as server:
         pass
     if server.place.owner is None:

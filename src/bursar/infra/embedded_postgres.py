@@ -46,9 +46,14 @@ START_FAILURES_MAX = 3
 
 POLL_S = 0.01
 MAJOR_MIN = 15
+BUILTIN_LOCALE_SINCE = 17
+
+PORT = 5432
+"""Names the socket only; said everywhere, because PGPORT in the environment would change it."""
 
 _SETTINGS = {
     "listen_addresses": "",
+    "port": str(PORT),
     "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_buffers": "128MB",
@@ -145,7 +150,7 @@ class EmbeddedPostgres:
 
     def url(self, role: str = APP, database: str = DATABASE) -> str:
         """Return the SQLAlchemy URL for ``role`` (one of :data:`ROLES`) on ``database``."""
-        return f"postgresql+psycopg://{role}@/{database}?host={self.place.socket}"
+        return f"postgresql+psycopg://{role}@/{database}?host={self.place.socket}&port={PORT}"
 
     def state(self) -> dict[str, Any]:
         """Return what the supervisor last recorded (``state``, ``postmaster``, ``restarts`` …); empty when none runs."""
@@ -207,21 +212,7 @@ class EmbeddedPostgres:
             "data": str(place.data),
             "socket": str(place.socket),
             "owner": None if place.owner is None else {"uid": place.owner.uid, "gid": place.owner.gid},
-            "initdb": [
-                str(place.binaries / "initdb"),
-                *(
-                    "--username",
-                    ADMIN,
-                    "--auth",
-                    "peer",
-                    "--encoding",
-                    "UTF8",
-                    "--locale",
-                    "C.UTF-8",
-                    "--data-checksums",
-                ),
-                *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
-            ],
+            "initdb": [str(place.binaries / "initdb"), *self._initdb_options()],
             "postgres": [str(place.binaries / "postgres"), "-D", str(place.data), "-k", str(place.socket), *options],
             "files": {
                 "pg_hba.conf": "local all all peer map=bursar\n",
@@ -230,6 +221,14 @@ class EmbeddedPostgres:
                 ),
             },
         }
+
+    def _initdb_options(self) -> list[str]:
+        """Sort by code point on every system: PostgreSQL's own provider where there is one, so that no glibc decides."""
+        options = ["--username", ADMIN, "--auth", "peer", "--encoding", "UTF8", "--data-checksums"]
+        options += ["--locale", "C.UTF-8" if sys.platform == "linux" else "C"]
+        if major_of(self.place.binaries) >= BUILTIN_LOCALE_SINCE:
+            options += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        return options + (["--no-sync"] if self.settings.get("fsync") == "off" else [])
 
     def _ready(self) -> bool:
         """Tell whether the postmaster that the supervisor runs has announced itself ready."""

@@ -80,7 +80,15 @@ def place_of(home: Path, binaries: Path) -> Place:
         PlaceUnusable: A path cannot be used, with the fix.
     """
     home = home.resolve()
-    folder = home / "postgres"
+    try:
+        return _place_of(home / "postgres", binaries)
+    except OSError as error:
+        path = str(error.filename or home)
+        fix = "Run Bursar as the user that owns BURSAR_HOME, or set it to another folder."
+        raise PlaceUnusable(path, error.strerror or str(error), fix) from error
+
+
+def _place_of(folder: Path, binaries: Path) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     owner = _owner(folder) if os.geteuid() == 0 else None
     base = folder
