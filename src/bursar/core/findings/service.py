@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -60,7 +60,8 @@ async def raise_(tx: Tx, actor: Actor, *, kinds: Sequence[str], findings: Sequen
     await store.lock(tx)
     wanted: dict[tuple[str, str, date], Finding] = {}
     for finding in sorted(findings, key=lambda one: one.worth.minor):
-        wanted[finding.kind, finding.subject, rules.key_day(finding)] = finding
+        named = replace(finding, resource=finding.resource or finding.subject)
+        wanted[finding.kind, finding.subject, rules.key_day(finding)] = named
     held = {
         (kept.finding.kind, kept.finding.subject, rules.key_day(kept.finding)): kept
         for kept in await store.of_kinds(tx, kinds)
