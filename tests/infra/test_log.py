@@ -153,3 +153,16 @@ def test_the_line_of_a_request_is_written_without_detours(lines: io.StringIO) ->
     assert len(line) == 1
     assert (line[0]["event"], line[0]["level"], line[0]["status"]) == ("request", "info", 200)
     assert line[0]["at"].endswith("Z")
+
+
+def test_nothing_is_shown_before_the_logs_are_configured(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    secret = CANARIES["an API key"]
+    try:
+        int(secret)
+    except ValueError:
+        log.logger("early").exception("failed")
+    shown = capsys.readouterr()
+
+    assert json.loads(shown.err)["event"] == "failed"
+    assert "9f8e7d6c" not in shown.out + shown.err

@@ -452,3 +452,9 @@ async def test_requests_are_counted_by_template(db: Database) -> None:
     assert series["ANY", "unmatched"].count == 1
     assert metrics.read("database")["GET", "/v1/number"].seconds > 0
     assert not any("secret" in " ".join(labels) for labels in series)
+
+
+async def test_a_handler_may_take_the_request_itself(writer: httpx2.AsyncClient) -> None:
+    answer = await writer.get("/v1/echo?word=hello")
+
+    assert answer.json() == {"path": "/v1/echo", "word": "hello", "name": "person:writer"}

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx2
 import sqlalchemy as sa
-from fastapi import FastAPI, File, UploadFile
+from fastapi import FastAPI, File, Request, UploadFile
 from pydantic import Field
 
 from bursar.core.operations.tables import objective
@@ -83,7 +83,7 @@ class Effects:
         self.version = 1
 
 
-def things(effects: Effects) -> Router:  # noqa: C901  a test application in one place
+def things(effects: Effects) -> Router:  # noqa: C901, PLR0915  a test application in one place
     r = router("things", tag="Things")
 
     @r.get("/v1/things", right="thing:read")
@@ -138,6 +138,11 @@ def things(effects: Effects) -> Router:  # noqa: C901  a test application in one
     async def who(actor: As) -> dict[str, str]:
         """Tell who asks."""
         return {"name": actor.name, "request": actor.request_id}
+
+    @r.get("/v1/echo", right="thing:read")
+    async def echo(request: Request, actor: As, word: str = "none") -> dict[str, str]:
+        """Tell the path, taking the request itself."""
+        return {"path": request.url.path, "word": word, "name": actor.name}
 
     @r.get("/v1/open", right=PUBLIC)
     async def anyone() -> dict[str, bool]:

@@ -117,6 +117,30 @@ class _Output:
 _output = _Output()
 
 
+def _install(number: int, stream: TextIO | None) -> None:
+    structlog.configure(
+        processors=[*_SHARED, _redacted, _line],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream) if stream else _ToStandardError,
+        cache_logger_on_first_use=False,
+    )
+
+
+class _ToStandardError:
+    """Writes to whatever standard error is at the time."""
+
+    def __init__(self, *_: Any) -> None:
+        """Take and ignore the logger's name."""
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
+
+
 def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send all logs as JSON lines to ``stream`` (standard error by default) from ``level`` on.
 
@@ -124,12 +148,7 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     _output.stream, _output.level = stream, number
-    structlog.configure(
-        processors=[*_SHARED, _redacted, _line],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    _install(number, stream)
     root = logging.getLogger()
     root.handlers[:] = [Foreign()]
     root.setLevel(max(number, logging.INFO))
@@ -157,5 +176,11 @@ def fast_line(event: str, facts: Mapping[str, Any]) -> None:
 
 
 def logger(name: str) -> Any:
-    """Return the structured logger ``name``: ``logger("intake").info("import finished", rows=10)``."""
+    """Return the structured logger ``name``: ``logger("intake").info("import finished", rows=10)``.
+
+    Before :func:`configure` lines go to standard error in the same form; structlog's own default would show the locals of
+    a traceback, and secrets with them.
+    """
+    if not structlog.is_configured():
+        _install(logging.INFO, None)
     return structlog.get_logger(name).bind(logger=name)

@@ -43,7 +43,7 @@ class WebSettings:
 
     version: str
     base_url: str
-    cursor_key: bytes
+    cursor_key: bytes = field(repr=False)
     hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     proxies_trusted: int = 0
@@ -179,17 +179,21 @@ def with_given(handler: Callable[..., Any]) -> Callable[..., Any]:
             kept.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
     if not readers:
         return handler
-    request = inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    own = next((each.name for each in kept if each.annotation is Request), None)
+    if own is None:  # FastAPI fills in one request only
+        kept.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
 
     @functools.wraps(handler)
     async def called(**values: Any) -> Any:
-        exchange = values.pop(_REQUEST).scope[EXCHANGE]
+        exchange = (values.pop(_REQUEST) if own is None else values[own]).scope[EXCHANGE]
         for name, read in readers:
             values[name] = read(exchange)
         return await handler(**values)
 
     returned = hints.get("return", signature.return_annotation)
-    called.__signature__ = signature.replace(parameters=[*kept, request], return_annotation=returned)  # type: ignore[attr-defined]
+    if returned is type(None):
+        returned = None  # FastAPI knows an answer without a body by this
+    called.__signature__ = signature.replace(parameters=kept, return_annotation=returned)  # type: ignore[attr-defined]
     return called
 
 
