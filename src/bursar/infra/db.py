@@ -136,6 +136,11 @@ class Database:
         nobody = Actor(org=UUID(int=0), name=f"system:{what}")
         return _Transaction(self, "" if write else " read only", "", nobody, application_filter=self._filter)
 
+    async def catalogue_faults(self) -> list[schema.Fault]:
+        """Run the catalogue lints of :mod:`bursar.infra.schema`; empty when row-level security is whole."""
+        async with self.engine.connect() as conn:
+            return await conn.run_sync(lambda sync: schema.faults(sync, global_tables=global_tables()))
+
     async def close(self) -> None:
         """Close every connection."""
         while self._idle:
