@@ -1,13 +1,12 @@
 """The facade: a panel in, alerts out, at most as many false ones as the organisation's budget allows."""
 
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-
 import numpy as np
 
 from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Days, Floats, Ints, Panel
+from bursar.ml.anomaly.alerts import Alert, AlertKind, Detection, Evidence, Rules, Work
+from bursar.ml.anomaly.episodes import cancelling_pairs, matters, one_per_episode
 from bursar.ml.anomaly.keys import new_keys, vanished_keys
 from bursar.ml.anomaly.pvalues import Tail, own_factor
 from bursar.ml.anomaly.residuals import (
@@ -21,121 +20,6 @@ from bursar.ml.anomaly.residuals import (
 )
 from bursar.ml.calendar import Bools, Calendar, holidays_between
 from bursar.ml.forecast.history import HISTORY_MAX, SEASONS
-
-
-class AlertKind(StrEnum):
-    """What sort of change an alert reports."""
-
-    SPIKE = "spike"
-    SHIFT = "shift"
-    DRIFT = "drift"
-    NEW = "new"
-    VANISHED = "vanished"
-    CANCELLING = "cancelling"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an organisation wants to hear about.
-
-    Attributes:
-        budget_alerts: False alerts allowed per ``budget_series`` series and ``budget_periods`` periods.
-        budget_series: See above.
-        budget_periods: See above; 30 days of a daily panel.
-        money_least: An alert's impact in major units is at least this.
-        percent_least: ... and at least this share of what was expected, 0.2 is 20 %.
-        quiet_seasons: After an alert a series is silent for this many seasons, unless the change grows.
-    """
-
-    budget_alerts: float = 1.0
-    budget_series: float = 100.0
-    budget_periods: float = 30.0
-    money_least: float = 0.0
-    percent_least: float = 0.1
-    quiet_seasons: int = 2
-
-    @property
-    def rate(self) -> float:
-        """False alerts allowed per series and period."""
-        return self.budget_alerts / (self.budget_series * self.budget_periods)
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One change worth telling.
-
-    Attributes:
-        row: Series of the panel.
-        kind: Sort of change.
-        onset: Start of the first period that is part of it.
-        at: Start of the period at which it became known.
-        actual: Sum of the values from ``onset`` to ``at``, major units.
-        expected: What they were expected to sum to.
-        lower: Lower end of the 95 % range of that expectation.
-        upper: Upper end.
-        p: Probability of a change at least this unusual in normal times.
-        partner: The series with the opposite change, for a cancelling pair; -1 otherwise.
-    """
-
-    row: int
-    kind: AlertKind
-    onset: np.datetime64
-    at: np.datetime64
-    actual: float
-    expected: float
-    lower: float
-    upper: float
-    p: float
-    partner: int = -1
-
-    @property
-    def impact(self) -> float:
-        """Actual minus expected, major units; positive is more spent."""
-        return self.actual - self.expected
-
-
-@dataclass(frozen=True, slots=True)
-class Detection:
-    """Alerts, and the evidence of the scanned periods.
-
-    Attributes:
-        alerts: By period, then by p.
-        times: Shape (c,): periods scanned.
-        expected: Shape (n, c): expected value of each; NaN where the history is too short.
-        spread: Shape (n,): robust deviation of single values from the expectation.
-        p: Shape (n, c): smallest p-value over the time scales, corrected for their number.
-        threshold: p below which an alert is raised.
-    """
-
-    alerts: tuple[Alert, ...]
-    times: Days
-    expected: Floats
-    spread: Floats
-    p: Floats
-    threshold: float
-
-
-@dataclass(slots=True)
-class _Evidence:
-    """Per time scale: mean residual (n, c), p (n, c) and the spread (n,)."""
-
-    scale: Scale
-    mean: Floats
-    p: Floats
-    spread: Floats
-
-
-@dataclass(slots=True)
-class _Work:
-    """What all steps share: values (n, t), first scanned column, and where nothing may be reported."""
-
-    values: Floats
-    times: Days
-    start: int
-    ignored: Bools
-    season: int
-    evidence: list[_Evidence] = field(default_factory=list)
-
 
 YEAR_PERIODS = {Grain.DAY: 364, Grain.WEEK: 52}
 """What deviated one year before is no news now; 364 days keep the weekday."""
@@ -182,7 +66,7 @@ def detect(
     if ignore is not None and ignore.shape != (len(panel), periods):
         raise Invalid(f"ignore has shape {ignore.shape}, not {(len(panel), periods)}")
     ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
-    work = _Work(values, times, start, ignored, SEASONS[panel.grain][0])
+    work = Work(values, times, start, ignored, SEASONS[panel.grain][0])
     rules = rules or Rules()
     expected = _measure(work, panel.grain, calendar or Calendar(), rules.rate)
     count = len(work.evidence)
@@ -197,18 +81,13 @@ def detect(
         for row, since, at, usual, p in vanished_keys(values, start, work.season, ignored)
         if p <= rules.rate
     ]
-    alerts += [] if parents is None else _pairs(work, rules, parents)
-    kept = _merge([one for one in alerts if _matters(one, rules)], work, rules)
+    alerts += [] if parents is None else cancelling_pairs(work, rules, parents)
+    kept = one_per_episode([one for one in alerts if matters(one, rules)], work, rules)
     spread = work.evidence[0].spread if work.evidence else np.zeros(len(panel))
     return Detection(tuple(kept), times[start:], expected, spread, corrected, rules.rate)
 
 
-def _matters(alert: Alert, rules: Rules) -> bool:
-    size = abs(alert.impact)
-    return size > 0 and size >= rules.money_least and size >= rules.percent_least * abs(alert.expected)
-
-
-def _measure(work: _Work, grain: Grain, calendar: Calendar, rate: float) -> Floats:
+def _measure(work: Work, grain: Grain, calendar: Calendar, rate: float) -> Floats:
     """Fill the evidence of every time scale; return the expected values of the scanned periods."""
     first = max(0, work.start - CALIBRATION_PERIODS)
     year = YEAR_PERIODS.get(grain, 0)
@@ -254,7 +133,7 @@ def _clipped_mean(residual: Floats, width: int, before: int) -> Floats:
 
 
 def _residual(
-    work: _Work, scale: Scale, grain: Grain, calendar: Calendar, first: int, stop: int | None = None
+    work: Work, scale: Scale, grain: Grain, calendar: Calendar, first: int, stop: int | None = None
 ) -> tuple[Floats, Floats]:
     """Return value minus expectation, and the expectation, of columns ``first`` to ``stop``."""
     values, times = work.values[:, :stop], work.times[:stop]
@@ -294,7 +173,7 @@ def _widen_on_holidays(values: Floats, times: Days, base: Floats, first: int, ca
     return base
 
 
-def _score(work: _Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> _Evidence:
+def _score(work: Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> Evidence:
     """Turn mean residuals (n, first..t) into p-values of the scanned columns, calibrated on the earlier ones."""
     before = work.start - first
     past = mean[:, :before] if before else mean[:, :0]
@@ -307,10 +186,10 @@ def _score(work: _Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> 
     p = tail.beyond(mean[:, before:] / (unit * factor)[:, None])
     p[(~np.isnan(past)).sum(axis=1) < 3 * work.season] = 1.0
     p[work.ignored] = 1.0
-    return _Evidence(scale, raw[:, before:], p, unit * factor)
+    return Evidence(scale, raw[:, before:], p, unit * factor)
 
 
-def _changes(work: _Work, rules: Rules, expected: Floats) -> list[Alert]:
+def _changes(work: Work, rules: Rules, expected: Floats) -> list[Alert]:
     """Return an alert for every scale and scanned period whose p lies under its share of the budget."""
     alerts = []
     share = rules.rate / max(len(work.evidence), 1)
@@ -339,87 +218,3 @@ def _changes(work: _Work, rules: Rules, expected: Floats) -> list[Alert]:
                 )
             )
     return alerts
-
-
-def _pairs(work: _Work, rules: Rules, parents: Ints) -> list[Alert]:
-    """Return opposite changes of siblings over the same season that cancel to a quarter or less in their parent.
-
-    Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget.
-    """
-    weekly = [each for each in work.evidence if each.scale == Scale("shift", work.season, 2)]
-    if not weekly:
-        return []
-    one = weekly[0]
-    width = one.scale.width
-    limit = float(np.sqrt(rules.rate / max(len(parents), 1)))
-    found: list[Alert] = []
-    for column in range(one.p.shape[1]):
-        rows = np.flatnonzero(one.p[:, column] <= limit)
-        for at, row in enumerate(rows):
-            for other in rows[at + 1 :]:
-                first, second = float(one.mean[row, column]), float(one.mean[other, column])
-                near = abs(first + second) <= CANCEL_SHARE * max(abs(first), abs(second))
-                if parents[row] != parents[other] or first * second >= 0 or not near:
-                    continue
-                time = work.start + column
-                actual = float(np.nansum(work.values[row, time - width + 1 : time + 1]))
-                room = 2.0 * float(one.spread[row]) * width
-                usual = actual - first * width
-                both = float(one.p[row, column] * one.p[other, column])
-                found.append(
-                    Alert(
-                        int(row),
-                        AlertKind.CANCELLING,
-                        work.times[time - width + 1],
-                        work.times[time],
-                        actual,
-                        usual,
-                        usual - room,
-                        usual + room,
-                        both,
-                        int(other),
-                    )
-                )
-    return found
-
-
-CANCEL_SHARE = 0.25
-"""Two changes cancel when their sum is at most this share of the larger."""
-
-_ORDER = {kind: at for at, kind in enumerate(AlertKind)}
-
-
-def _merge(alerts: list[Alert], work: _Work, rules: Rules) -> list[Alert]:
-    """Keep one alert per series and episode.
-
-    A longer scale that follows a shorter one renames the alert instead of repeating it, and the partner of a cancelling
-    pair is not told again on its own.
-    """
-    quiet = rules.quiet_seasons * work.season
-    column = {time: at for at, time in enumerate(work.times)}
-    kept: list[Alert] = []
-    latest: dict[int, tuple[int, int]] = {}
-    for alert in sorted(
-        alerts, key=lambda one: (column[one.at], one.partner < 0, one.kind is not AlertKind.NEW, one.row, one.p)
-    ):
-        at = column[alert.at]
-        seen = latest.get(alert.row)
-        if seen is not None and at - seen[1] <= quiet:
-            latest[alert.row] = (seen[0], at)
-            before = kept[seen[0]]
-            renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}
-            if renames and _ORDER[alert.kind] > _ORDER[before.kind] and alert.onset <= before.at:
-                kept[seen[0]] = replace(
-                    before,
-                    kind=alert.kind,
-                    onset=before.onset,
-                    p=min(before.p, alert.p),
-                    partner=alert.partner,
-                )
-            continue
-        latest[alert.row] = (len(kept), at)
-        if alert.partner >= 0:
-            latest[alert.partner] = (len(kept), at)
-        kept.append(alert)
-    told = {one.partner for one in kept if one.partner >= 0}
-    return [one for one in kept if one.kind is AlertKind.CANCELLING or one.row not in told]

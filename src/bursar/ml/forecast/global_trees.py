@@ -167,7 +167,7 @@ class GlobalTrees(Forecaster):
         rounds: int = 200,
         seed: int = 0,
         rows_max: int = ROWS_MAX,
-        leaves: int = 31,
+        leaves: int = 63,
         rate: float = 0.05,
         retrain: bool = True,
     ) -> None:

@@ -1,5 +1,6 @@
 """The default line-up: which models compete, and how much work they may do on a panel of a given size."""
 
+from bursar.ml.forecast.complex_smoothing import ComplexSmoothing
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.global_trees import GlobalTrees
 from bursar.ml.forecast.naive import RunRate, SeasonalMean, SeasonalNaive
@@ -45,6 +46,7 @@ def default_lineup(series: int, horizon: int, seed: int) -> tuple[Forecaster, ..
         SeasonalMean(),
         Siblings(),
         Smoothing(),
+        ComplexSmoothing(),
         Theta(),
         Ridge(),
         SeasonalTrees(horizon=horizon, difference=True, seed=seed, retrain=retrain),

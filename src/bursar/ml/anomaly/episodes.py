@@ -1,0 +1,98 @@
+"""From single unlikely periods to what a person should hear: one alert per episode, and cancelling pairs as one."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from bursar.kernel.series import Ints
+from bursar.ml.anomaly.alerts import Alert, AlertKind, Rules, Work
+from bursar.ml.anomaly.residuals import Scale
+
+CANCEL_SHARE = 0.25
+"""Two changes cancel when their sum is at most this share of the larger."""
+
+_ORDER = {kind: at for at, kind in enumerate(AlertKind)}
+
+
+def matters(alert: Alert, rules: Rules) -> bool:
+    """Tell whether an alert passes the money floor and the percent floor."""
+    size = abs(alert.impact)
+    return size > 0 and size >= rules.money_least and size >= rules.percent_least * abs(alert.expected)
+
+
+def cancelling_pairs(work: Work, rules: Rules, parents: Ints) -> list[Alert]:
+    """Return opposite changes of siblings over the same season that cancel to a quarter or less in their parent.
+
+    Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget.
+    """
+    weekly = [each for each in work.evidence if each.scale == Scale("shift", work.season, 2)]
+    if not weekly:
+        return []
+    one = weekly[0]
+    width = one.scale.width
+    limit = float(np.sqrt(rules.rate / max(len(parents), 1)))
+    found: list[Alert] = []
+    for column in range(one.p.shape[1]):
+        rows = np.flatnonzero(one.p[:, column] <= limit)
+        for at, row in enumerate(rows):
+            for other in rows[at + 1 :]:
+                first, second = float(one.mean[row, column]), float(one.mean[other, column])
+                near = abs(first + second) <= CANCEL_SHARE * max(abs(first), abs(second))
+                if parents[row] != parents[other] or first * second >= 0 or not near:
+                    continue
+                time = work.start + column
+                actual = float(np.nansum(work.values[row, time - width + 1 : time + 1]))
+                room = 2.0 * float(one.spread[row]) * width
+                usual = actual - first * width
+                both = float(one.p[row, column] * one.p[other, column])
+                found.append(
+                    Alert(
+                        int(row),
+                        AlertKind.CANCELLING,
+                        work.times[time - width + 1],
+                        work.times[time],
+                        actual,
+                        usual,
+                        usual - room,
+                        usual + room,
+                        both,
+                        int(other),
+                    )
+                )
+    return found
+
+
+def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert]:
+    """Keep one alert per series and episode.
+
+    A longer scale that follows a shorter one renames the alert instead of repeating it, and the partner of a cancelling
+    pair is not told again on its own.
+    """
+    quiet = rules.quiet_seasons * work.season
+    column = {time: at for at, time in enumerate(work.times)}
+    kept: list[Alert] = []
+    latest: dict[int, tuple[int, int]] = {}
+    for alert in sorted(
+        alerts, key=lambda one: (column[one.at], one.partner < 0, one.kind is not AlertKind.NEW, one.row, one.p)
+    ):
+        at = column[alert.at]
+        seen = latest.get(alert.row)
+        if seen is not None and at - seen[1] <= quiet:
+            latest[alert.row] = (seen[0], at)
+            before = kept[seen[0]]
+            renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}
+            if renames and _ORDER[alert.kind] > _ORDER[before.kind] and alert.onset <= before.at:
+                kept[seen[0]] = replace(
+                    before,
+                    kind=alert.kind,
+                    onset=before.onset,
+                    p=min(before.p, alert.p),
+                    partner=alert.partner,
+                )
+            continue
+        latest[alert.row] = (len(kept), at)
+        if alert.partner >= 0:
+            latest[alert.partner] = (len(kept), at)
+        kept.append(alert)
+    told = {one.partner for one in kept if one.partner >= 0}
+    return [one for one in kept if one.kind is AlertKind.CANCELLING or one.row not in told]
