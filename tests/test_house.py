@@ -19,6 +19,14 @@ OPEN_FOLDERS = {"rules", "store", "models"}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
+def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a function without its docstring: telling more must not be a reason to split."""
+    first = node.body[0]
+    told = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if told else 0
+    return (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -30,11 +38,7 @@ def test_module_is_small_and_so_are_its_functions(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
 
-    long = [
-        f"{node.name} has {(node.end_lineno or 0) - node.lineno + 1} lines"
-        for node in _functions(tree)
-        if (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_MAX
-    ]
+    long = [f"{node.name} has {_lines(node)} lines" for node in _functions(tree) if _lines(node) > FUNCTION_LINES_MAX]
 
     assert len(text.splitlines()) <= MODULE_LINES_MAX, "split it by noun"
     assert not long

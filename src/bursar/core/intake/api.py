@@ -128,6 +128,19 @@ def routes(importer: Importer, *, upload_bytes_max: int) -> Router:
                 raise Invalid("The body is empty.", "Send the file as the request body.")
             return [out(batch) async for batch in importer.import_paths(actor, [path], clock=utc_now, options=options)]
 
+    @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict])
+    async def revert_import(batch: UUID, actor: As) -> BatchOut:
+        """Take an import back: its rows vanish, what it replaced returns, what others also said stays."""
+        return out(await importer.revert(actor, batch, clock=utc_now))
+
+    _add_reading(r)
+    _add_csv(r)
+    return r
+
+
+def _add_reading(r: Router) -> None:
+    """Declare the routes that read."""
+
     @r.get("/v1/imports", right="intake:read")
     async def list_imports(
         db: TheDb,
@@ -155,14 +168,6 @@ def routes(importer: Importer, *, upload_bytes_max: int) -> Router:
             found = await service.problems(tx, actor, batch=batch, start=start, limit=page.limit + 1)
         numbered = list(enumerate(found, start + 1))
         return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: _problem(pair[1]))
-
-    @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict])
-    async def revert_import(batch: UUID, actor: As) -> BatchOut:
-        """Take an import back: its rows vanish, what it replaced returns, what others also said stays."""
-        return out(await importer.revert(actor, batch, clock=utc_now))
-
-    _add_csv(r)
-    return r
 
 
 def _add_csv(r: Router) -> None:
