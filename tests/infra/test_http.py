@@ -21,9 +21,11 @@ from bursar.infra.http import (
     NoAnswer,
     ReplyTooLarge,
     Validators,
+    hosts_from,
 )
 from bursar.infra.http_address import may_connect
 from bursar.infra.http_guard import system_resolve
+from bursar.kernel.errors import Invalid
 from tests.infra.servers import Asked, Server, answer, certificate, replies, serving
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -518,3 +520,20 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, expected: float
 
 async def test_the_system_turns_spellings_into_the_address_they_mean() -> None:
     assert list(await system_resolve("127.1", 80)) == ["127.0.0.1"]
+
+
+async def test_a_self_hosters_own_host_may_be_reached_and_nothing_beside_it(server: Server) -> None:
+    async with client_of(*hosts_from([f"127.0.0.1:{server.port}"])) as client:
+        assert (await client.request("GET", server.url())).ok
+        for other in (f"http://127.0.0.2:{server.port}/", "http://127.0.0.1:1/"):
+            with pytest.raises(EgressRefused):
+                await client.request("GET", other)
+    async with client_of(*hosts_from(["meta.internal:80"]), egress=resolving(["169.254.169.254"])) as client:
+        with pytest.raises(EgressRefused):
+            await client.request("GET", "http://meta.internal/")
+
+
+@pytest.mark.parametrize("entry", ["", "host", "host:", ":80", "host:0", "host:70000", "http://host:80", "host:8o"])
+def test_an_own_host_of_another_form_is_refused(entry: str) -> None:
+    with pytest.raises(Invalid):
+        hosts_from([entry])

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_network
 from typing import Any, ClassVar
 
 import httpx2
@@ -25,7 +24,23 @@ from bursar.infra.clock import utc_now
 from bursar.infra.http_address import Network
 from bursar.infra.http_breaker import Breaker, backoff_s, retry_after_s
 from bursar.infra.http_guard import AddressRefused, GuardedBackend, GuardedTransport, Resolve, system_resolve
+from bursar.infra.http_hosts import Host, hosts_from
 from bursar.kernel.errors import Refusal
+
+__all__ = [
+    "Answered",
+    "Caps",
+    "Client",
+    "Download",
+    "Egress",
+    "EgressRefused",
+    "Host",
+    "NoAnswer",
+    "Reply",
+    "ReplyTooLarge",
+    "Validators",
+    "hosts_from",
+]
 
 USER_AGENT = "Bursar"
 URL_CHARS_MAX = 4096
@@ -72,31 +87,6 @@ class ReplyTooLarge(Refusal):
     status: ClassVar[int] = 503
     host: str
     limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """One entry of an allow-list.
-
-    Attributes:
-        name: An exact host name or address, ``*.example.com`` for every name below, or ``*`` for any public host.
-        ports: Ports that may be spoken to.
-        schemes: ``https`` and, only where the caller says so, ``http``.
-        private: Ranges allowed for this host besides public addresses, such as ``10.0.0.0/8``.
-    """
-
-    name: str
-    ports: frozenset[int] = frozenset({443})
-    schemes: frozenset[str] = frozenset({"https"})
-    private: tuple[str, ...] = ()
-
-    def covers(self, host: str) -> bool:
-        """Tell whether this entry is about ``host``."""
-        return self.name in {"*", host} or (self.name.startswith("*.") and host.endswith(self.name[1:]))
-
-    def networks(self) -> tuple[Network, ...]:
-        """Return :attr:`private` as networks."""
-        return tuple(ip_network(text) for text in self.private)
 
 
 @dataclass(frozen=True, slots=True)
