@@ -1,0 +1,1 @@
+"""How names and identifiers are normalised, and how alike two names are; pure."""
