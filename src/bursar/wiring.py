@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from bursar.core.audit import jobs as audit_jobs
 from bursar.core.findings import service as findings
 from bursar.core.identity import service as identity
+from bursar.core.identity.organisations import jobs as organisations_jobs
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.identity.service import RIGHTS
 from bursar.core.intake import service as intake
 from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch, BatchState
+from bursar.core.notices import jobs as notices_jobs
 from bursar.core.planning import service as planning
 from bursar.core.work import jobs as work_jobs
+from bursar.infra import mail
 from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database
@@ -36,6 +40,9 @@ from bursar.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from bursar.infra.http import Host
+    from bursar.infra.web import Router
 
 SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
 """Every line schema a connector may return."""
@@ -187,23 +194,94 @@ def report(made_review: Review, *, organisation: str = "this machine", sample: b
     return render(made_review, made_at=utc_now(), organisation=organisation, sample=sample)
 
 
-JOBS: tuple[Job, ...] = (*work_jobs.JOBS,)
+JOBS: tuple[Job, ...] = (
+    *work_jobs.JOBS,
+    *mail.JOBS,
+    *notices_jobs.JOBS,
+    *audit_jobs.JOBS,
+    *organisations_jobs.JOBS,
+)
 """Every job there is."""
+
+
+def tools(house: House) -> tuple[object, ...]:
+    """Return what jobs get by type: keys, mail, webhooks, erasers."""
+    from bursar.core.audit.service import Means as AuditMeans
+    from bursar.core.identity.organisations.service import Erasers
+    from bursar.core.notices.service import Means as NoticeMeans
+    from bursar.infra.anchors import Anchors
+    from bursar.infra.http import Egress, Host
+    from bursar.infra.mail_smtp import Smtp
+
+    settings, keyring = house.settings, keyring_of(house.settings)
+    smtp = Smtp.of(settings.smtp_url.get_secret_value()) if settings.smtp_url else None
+    allowed = [Host("*"), *(_egress_host(entry) for entry in settings.egress_hosts)]
+    return (
+        house,
+        AuditMeans(keyring, Anchors(settings.home / "anchors")),
+        NoticeMeans(keyring, Egress().client("webhooks", allow=allowed)),
+        mail.Mailer(smtp, settings.mail_from, tuple(url.get_secret_value() for url in settings.alert_urls)),
+        Erasers((house.importer.documents.remove_all, house.lake.remove_all)),
+    )
+
+
+def _egress_host(entry: str) -> "Host":
+    from bursar.infra.http import Host
+
+    name, _, port = entry.rpartition(":")
+    private = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+    return Host(name, frozenset({int(port)}), frozenset({"https", "http"}), private)
+
+
+def routers(house: House, given: Sequence[object]) -> "list[Router]":
+    """Return the routes of every feature, in the order of the API description."""
+    from bursar.core.audit import api as audit_api
+    from bursar.core.findings import api as findings_api
+    from bursar.core.identity import api as identity_api
+    from bursar.core.identity.keys import api as keys_api
+    from bursar.core.identity.members import api as members_api
+    from bursar.core.identity.organisations import api as organisations_api
+    from bursar.core.identity.people import api as people_api
+    from bursar.core.identity.sessions import api as sessions_api
+    from bursar.core.identity.tokens import api as tokens_api
+    from bursar.core.intake import api as intake_api
+    from bursar.core.notices import api as notices_api
+    from bursar.core.notices.service import Means as NoticeMeans
+    from bursar.core.operations import api as operations_api
+    from bursar.core.work import api as work_api
+
+    notices = next(tool for tool in given if isinstance(tool, NoticeMeans))
+    return [
+        people_api.r,
+        sessions_api.r,
+        tokens_api.r,
+        organisations_api.r,
+        members_api.r,
+        keys_api.r,
+        identity_api.r,
+        audit_api.r,
+        findings_api.r,
+        intake_api.routes(house.importer, upload_bytes_max=house.settings.upload_bytes_max),
+        *notices_api.routes(notices),
+        work_api.r,
+        operations_api.routes(house.settings.home),
+    ]
 
 
 def app(house: House) -> "FastAPI":
     """Return the HTTP application of an open house."""
     from bursar import __version__
-    from bursar.core.findings import api as findings_api
+    from bursar.core.audit.jobs import keep_sealing
+    from bursar.core.audit.service import Means as AuditMeans
     from bursar.core.identity.service import Gate, Means
-    from bursar.core.intake import api as intake_api
-    from bursar.core.operations import api as operations_api
-    from bursar.core.work import api as work_api
+    from bursar.core.operations import service as operations
     from bursar.infra.crypto import Passwords
     from bursar.infra.web import WebSettings, create_app
 
     settings, keyring = house.settings, keyring_of(house.settings)
     means = Means(keyring, Passwords(), settings.url, local=settings.grants_local_owner)
+    given = tools(house)
+    audit = next(tool for tool in given if isinstance(tool, AuditMeans))
     web = WebSettings(
         version=__version__,
         base_url=settings.url,
@@ -214,25 +292,24 @@ def app(house: House) -> "FastAPI":
         anonymous_per_min=settings.anonymous_per_minute,
         actor_per_min=settings.key_per_minute,
     )
-    routers = [
-        findings_api.r,
-        intake_api.routes(house.importer, upload_bytes_max=settings.upload_bytes_max),
-        work_api.r,
-        operations_api.routes(settings.home),
-    ]
-    stop = asyncio.Event()
 
     @asynccontextmanager
     async def working(_: "FastAPI") -> AsyncIterator[None]:
         from bursar.infra.jobs_worker import run_worker
 
-        task = asyncio.create_task(run_worker(house.db, JOBS, stop)) if settings.worker_inside else None
+        stop = asyncio.Event()
+        worker = run_worker(house.db, JOBS, stop, tools=(*given, means)) if settings.worker_inside else None
+        task = asyncio.create_task(worker) if worker else None
         yield
         stop.set()
         if task:
             await task
 
-    return create_app(web, house.db, routers, Gate(means), lifespan=working, pages=page(house))
+    loops = (lambda: operations.recorder(house.db), lambda: keep_sealing(house.db, audit))
+    gate = Gate(means)
+    made = create_app(web, house.db, routers(house, given), gate, lifespan=working, loops=loops, pages=page(house))
+    made.state.identity, made.state.audit = means, audit
+    return made
 
 
 def page(house: House) -> "ASGIApp":
