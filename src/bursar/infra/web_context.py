@@ -96,6 +96,10 @@ class Exchange:
         code: Code of the problem answered, if any.
         database_s: Seconds spent in the database so far.
         statements: Statements run so far.
+        if_match: The If-Match header.
+        limit_headers: Headers that tell the rate limit.
+        cors_headers: Headers for a page of another origin.
+        reply_headers: Headers that the handler adds to a good answer.
         notes: Extra fields of the log line.
     """
 
@@ -113,10 +117,11 @@ class Exchange:
     code: str = ""
     database_s: float = 0.0
     statements: int = 0
+    if_match: str | None = None
+    reply_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     limit_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
-    after_answer: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def template(self) -> str:

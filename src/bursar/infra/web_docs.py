@@ -138,7 +138,7 @@ def problems_page() -> str:
         code = "".join("_" + c.lower() if c.isupper() and i else c.lower() for i, c in enumerate(kind.__name__))
         text = (kind.__doc__ or "").strip().splitlines()[0]
         parts.append(
-            f'<section id="{code}"><h3>{escape(title_of(kind))}</h3>'
+            f'<section id="{code}"><h3>{escape(title_of(code))}</h3>'
             f"<p>Status {kind.status}, code <code>{code}</code>.</p><p>{escape(text)}</p></section>"
         )
     return _frame("Problems", "".join(parts))

@@ -81,6 +81,8 @@ class Reply:
         exchange = self._exchange
         sent: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
         status = message["status"]
+        if status < 400:
+            sent += exchange.reply_headers
         if self._if_none_match is not None and status == 200 and exchange.method in SAFE_METHODS:
             tag = next((value for name, value in sent if name == b"etag"), None)
             if tag is not None and listed(self._if_none_match.decode("latin-1"), tag.decode("latin-1")):
@@ -190,6 +192,8 @@ class Edge:
             await self._page(scope, receive, reply, headers)
             return
         exchange.route = route
+        if b"if-match" in headers:
+            exchange.if_match = headers[b"if-match"].decode("latin-1")
         declared = route.declared
         if declared.limit != "none":
             self._check_host(headers.get(b"host"))

@@ -7,8 +7,7 @@ a request without ``If-Match`` is refused (428), and calls :meth:`Matching.must`
 import hashlib
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
-
+from bursar.infra.web_context import Exchange, Given
 from bursar.infra.web_problems import PreconditionMissing
 from bursar.kernel.errors import Stale
 
@@ -26,9 +25,8 @@ def listed(header: str, tag: str) -> bool:
 class Matching:
     """The conditional headers of one request."""
 
-    def __init__(self, request: Request, response: Response) -> None:
-        self._header = request.headers.get("if-match")
-        self._response = response
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
 
     def must(self, version: object) -> None:
         """Refuse unless the caller has seen ``version``.
@@ -37,23 +35,16 @@ class Matching:
             PreconditionMissing: There is no If-Match header.
             Stale: The resource changed since the caller read it.
         """
-        if self._header is None:
+        header = self._exchange.if_match
+        if header is None:
             raise PreconditionMissing
-        if self._header.startswith("W/") or not listed(self._header, etag(version)):
+        if header.startswith("W/") or not listed(header, etag(version)):
             raise Stale
 
     def tag(self, version: object) -> None:
         """Send ``version`` as the ETag of the reply."""
-        self._response.headers["etag"] = etag(version)
+        self._exchange.reply_headers.append((b"etag", etag(version).encode()))
 
 
-def _matching(request: Request, response: Response) -> Matching:
-    return Matching(request, response)
-
-
-async def _dependency(request: Request, response: Response) -> Matching:
-    return _matching(request, response)
-
-
-Match = Annotated[Matching, Depends(_dependency)]
+Match = Annotated[Matching, Given(Matching)]
 """Handler parameter: the conditional headers of the request."""

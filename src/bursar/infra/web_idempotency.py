@@ -190,6 +190,8 @@ async def once(
                 await run(caught)
             finally:
                 exchange.db = db
+            caught.headers += exchange.reply_headers
+            exchange.reply_headers = []
             await _keep(tx, actor.name, key, print_, caught, now)
     await caught.send(send)
 

@@ -139,11 +139,9 @@ def flaws(error: RequestValidationError) -> list[dict[str, str]]:
     return found
 
 
-def title_of(kind: type[Refusal]) -> str:
-    """Return the sentence that is the same for every occurrence: the docstring without its facts."""
-    code = kind.__name__
-    words = "".join(" " + letter.lower() if letter.isupper() and i else letter for i, letter in enumerate(code))
-    return words[:1].upper() + words[1:]
+def title_of(code: str) -> str:
+    """Return the words of a problem code: the same title for every occurrence."""
+    return code.replace("_", " ").capitalize()
 
 
 def body_of(
@@ -153,7 +151,7 @@ def body_of(
     facts = {name: _plain(value) for name, value in refusal.facts.items()}
     document: dict[str, Any] = {
         "type": f"{base_url}{PROBLEMS_PAGE}#{refusal.code}",
-        "title": title_of(type(refusal)),
+        "title": title_of(refusal.code),
         "status": refusal.status,
         "detail": str(refusal),
         "instance": request_id,
