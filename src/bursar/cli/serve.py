@@ -103,7 +103,7 @@ def work() -> int:
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(name, stop.set)
         running.talk("Working; stop with Ctrl+C")
-        await run_worker(house.db, wiring.JOBS, stop)
+        await run_worker(house.db, wiring.JOBS, stop, tools=wiring.tools(house))
 
     running.in_house(use)
     return OK

@@ -298,6 +298,10 @@ class Lake:
         ]
         return pl.concat(frames, how="diagonal_relaxed")
 
+    async def remove_all(self, org: UUID) -> None:
+        """Delete every file of an organisation that is erased; safe to call twice."""
+        await asyncio.to_thread(shutil.rmtree, self.root / str(org), ignore_errors=True)
+
     async def sweep(self, tx: Tx, *, older_than: datetime) -> int:
         """Remove files of this organisation that no manifest row names and that are older than ``older_than``."""
         folder = self.root / str(tx.org)
