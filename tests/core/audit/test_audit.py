@@ -224,6 +224,7 @@ async def test_the_first_of_several_is_named(trail: Trail) -> None:
         ("update audit_block set sealed_at = sealed_at - interval '1 day' where number = 2", "altered", 2),
         ("update audit_block set signature = sha256('x') || sha256('y') where number = 2", "unsigned", 2),
         ("delete from audit_block where number = 2", "missing", 2),
+        ("delete from audit_block where number < 4", "missing", 1),
         ("update audit_block set number = 5 - number where number in (2, 3)", "altered", 2),
         ("update audit_block set key = 'somebody.audit' where number = 2", "altered", 2),
     ],
@@ -432,6 +433,24 @@ async def test_more_rows_than_a_block_holds_become_several(trail: Trail) -> None
 
     verdict = await trail.verify()
     assert (verdict.rows, verdict.blocks, verdict.broken) == (2500, 3, None)
+
+
+async def test_more_blocks_than_a_page_are_walked_in_order(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "BLOCKS_A_PAGE", 2)
+    monkeypatch.setattr(rules, "BLOCK_ROWS_MAX", 3)
+    ids = await trail.add(29)
+    await trail.seal()
+    whole = await trail.verify()
+    trail.tamper(f"update audit_entry set actor = 'x' where id in ('{ids[10]}', '{ids[20]}')")
+    touched = (await trail.verify()).broken
+    trail.tamper("delete from audit_block where number in (3, 4)")
+    cut = (await trail.verify()).broken
+
+    assert (whole.rows, whole.blocks, whole.broken) == (29, 10, None)
+    assert touched is not None
+    assert (touched.block, touched.entry) == (4, ids[10])
+    assert cut is not None
+    assert (cut.kind, cut.block) == ("missing", 3)
 
 
 async def test_an_entry_with_too_long_an_action_is_a_bug(trail: Trail) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,9 @@ BLOCKS_A_PASS_MAX = 100
 
 BLOCKS_A_PAGE = 16
 """Blocks read at once while verifying: at most 16 MiB of rows."""
+
+READERS = 2
+"""Connections that read while verifying; PostgreSQL works on one page of blocks for each."""
 
 SIGNING_USE = "audit"
 
@@ -227,7 +231,7 @@ async def verify(
 ) -> Verdict:
     """Prove that every sealed entry is as it was sealed, or name the first thing that is not.
 
-    Reads the organisation's trail once, in one transaction, 16 blocks at a time.
+    Reads the organisation's trail once, 16 blocks at a time, on two connections.
 
     Args:
         db: The database.
@@ -242,20 +246,44 @@ async def verify(
     actor.must("audit:read")
     kept = [*heads, *(_from_anchor(each) for each in (anchors.records(str(actor.org)) if anchors else ()))]
     publics = {kid: signer.public for kid, signer in keyring.signers(SIGNING_USE).items()}
-    async with db.reading(actor) as tx:
-        walk = _Walk(publics)
-        while walk.broken is None and (page := await store.blocks_after(tx, walk.number, BLOCKS_A_PAGE)):
-            await asyncio.to_thread(walk.take, page)
-            if walk.suspect is not None:
-                rows = await store.rows_from(tx, walk.suspect.cluster, walk.suspect.since, walk.suspect.upto)
-                walk.broken = rules.first_difference(walk.suspect, rows)
+    walk = _Walk(publics)
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(db.reading(actor)) for _ in range(READERS)]
+        tx = readers[0]
+        last = await store.last_block(tx)
+        await _walked(walk, readers, last.number if last is not None else 0)
+        if walk.suspect is not None:
+            rows = await store.rows_from(tx, walk.suspect.cluster, walk.suspect.since, walk.suspect.upto)
+            walk.broken = rules.first_difference(walk.suspect, rows)
         walk.finish()
-        broken = walk.broken or rules.against(kept, await store.hashes(tx, {each.block for each in kept}), walk.number)
+        hashes = await store.hashes(tx, {each.block for each in kept})
+        broken = walk.broken or rules.against(kept, hashes, walk.number)
         unsealed = 0
         for cluster, (since, _) in (await store.ends(tx)).items():
             unsealed += await store.count_from(tx, cluster, since)
     end = _head(walk.last) if walk.last is not None else None
     return Verdict(walk.rows, walk.number, unsealed, end, broken, 0 if broken else len(kept))
+
+
+async def _walked(walk: "_Walk", readers: Sequence[Tx], last: int) -> None:
+    """Walk the chain up to block ``last``; each reader fetches its page while the pages before are still on their way."""
+    starts = range(0, last, BLOCKS_A_PAGE)
+    waiting: dict[int, asyncio.Task[list[tuple[Block, int, bytes]]]] = {}
+    try:
+        for at, start in enumerate(starts):
+            for ahead in range(at, min(at + len(readers), len(starts))):
+                if ahead not in waiting:
+                    page = store.blocks_after(readers[ahead % len(readers)], starts[ahead], BLOCKS_A_PAGE)
+                    waiting[ahead] = asyncio.create_task(page)
+            found = await waiting.pop(at)
+            await asyncio.to_thread(walk.take, found)
+            if walk.broken is None and walk.suspect is None and walk.number != min(start + BLOCKS_A_PAGE, last):
+                what = f"block {walk.number + 1} is missing"
+                walk.broken = Broken("missing", walk.number + 1, None, what)
+            if walk.broken is not None or walk.suspect is not None:
+                return
+    finally:
+        await asyncio.gather(*waiting.values(), return_exceptions=True)
 
 
 class _Walk:

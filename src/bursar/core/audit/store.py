@@ -110,14 +110,14 @@ async def rows_from(tx: Tx, cluster: int, since: tuple[int, UUID], upto: tuple[i
 
 
 async def blocks_after(tx: Tx, number: int, limit: int) -> list[tuple[Block, int, bytes]]:
-    """Return blocks after ``number``, each with how many rows lie in its range now and their canonical bytes."""
+    """Return the ``limit`` blocks after ``number``, each with how many rows lie in its range now and their bytes."""
     query = f"""select {_FIELDS}, now.rows, coalesce(now.content, ''::bytea) from audit_block b cross join lateral (
             select count(*) as rows, string_agg({_CONTENT}, ''::bytea order by e.xid, e.id) as content
             from audit_entry e where e.org = b.org and e.cluster = b.cluster
               and (e.xid, e.id) >= (b.from_xid, b.from_id) and (e.xid, e.id) < (b.upto_xid, b.upto_id)) now
-        where b.org = %s and b.number > %s order by b.number limit %s"""
+        where b.org = %s and b.number > %s and b.number <= %s order by b.number"""
     names = [name.strip().removeprefix("b.") for name in _FIELDS.split(",")]
-    found = await _binary(tx, query, (tx.org, number, limit))
+    found = await _binary(tx, query, (tx.org, number, number + limit))
     return [(_block(tx.org, dict(zip(names, row, strict=False))), row[-2], row[-1]) for row in found]
 
 
