@@ -4,9 +4,8 @@ import asyncio
 import os
 import random
 import shutil
-import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from bursar.infra import backup as backups
 from bursar.infra import backup_dump, backup_store
 from bursar.infra.backup import (
     BackupDamaged,
+    NewerBackup,
     NotEmpty,
     Report,
     back_up,
@@ -28,13 +28,13 @@ from bursar.infra.backup import (
 )
 from bursar.infra.backup_dump import CannotReadAll, DumpFailed
 from bursar.infra.backup_place import Manifest, Place
-from bursar.infra.backup_seal import Damaged, Key, WeakPassphrase, WrongPassphrase
-from bursar.infra.backup_store import FolderStore, Missing, S3Store, Store, store_at
+from bursar.infra.backup_seal import Damaged, WeakPassphrase, WrongPassphrase
+from bursar.infra.backup_store import FolderStore, Missing, S3Store, Store
 from bursar.infra.db import Database, new_id
 from bursar.infra.embedded_postgres import ADMIN, APP, BACKUP, OWNER, EmbeddedPostgres
 from bursar.infra.migrate import current_is_head, migrate
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Conflict, Invalid, NotFound, Unavailable
+from bursar.kernel.errors import Conflict, NotFound
 from tests.infra.probe import make_tables, note, plain, reply
 
 NOW = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
@@ -492,6 +492,17 @@ def test_a_backup_that_fails_leaves_the_older_ones(source: Source, place: Place,
     assert verify(place).ok
 
 
+def test_a_backup_of_a_newer_version_is_refused(
+    source: Source, place: Place, tmp_path: Path, postgres: EmbeddedPostgres, target: str, owner_url: str
+) -> None:
+    with psycopg.connect(plain(owner_url)) as owner:
+        owner.execute("insert into alembic_version values ('of_a_newer_program')")
+    source.back_up(place)
+
+    with pytest.raises(NewerBackup, match=r"made by Bursar 0\.1\.0, which is newer"):
+        restore(place, STAMP, postgres.url(OWNER, target), _new_folders(tmp_path), programs=source.programs)
+
+
 def test_there_is_no_latest_of_none(place: Place) -> None:
     with pytest.raises(NotFound):
         place.manifest()
@@ -506,51 +517,6 @@ def test_a_damaged_manifest_is_named(source: Source, place: Place, text: bytes) 
 
     with pytest.raises(Damaged, match=f"backups/{STAMP}"):
         place.manifest()
-
-
-# --- sealing
-
-
-@pytest.fixture(scope="module")
-def key() -> Key:
-    return Key(os.urandom(32))
-
-
-@pytest.mark.parametrize("size", [0, 1, 1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1, 3_500_000])
-def test_what_is_sealed_opens_again_however_it_is_cut(key: Key, size: int) -> None:
-    data = os.urandom(size)
-    sealed = b"".join(key.seal("n", [data[i : i + 77_777] for i in range(0, size, 77_777)]))
-
-    assert b"".join(key.open("n", [sealed[i : i + 5_003] for i in range(0, len(sealed), 5_003)])) == data
-    assert data not in sealed or size < 16
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda s: s[:-1],
-        lambda s: s + b"x",
-        lambda s: s[: 32 + 1024 * 1024 + 16],  # the last chunk is gone
-        lambda s: s[:32] + s[32 + 1048592 : 32 + 2 * 1048592] + s[32 : 32 + 1048592] + s[32 + 2 * 1048592 :],  # swapped
-        lambda s: bytes([s[0] ^ 1]) + s[1:],
-        lambda s: s[:20] + bytes([s[20] ^ 1]) + s[21:],
-        lambda s: s[:10],
-        lambda s: s[:0],
-    ],
-)
-def test_a_sealed_stream_that_was_changed_does_not_open(key: Key, change: Callable[[bytes], bytes]) -> None:
-    sealed = b"".join(key.seal("n", [os.urandom(2_500_000)]))
-
-    with pytest.raises(Damaged):
-        b"".join(key.open("n", [change(sealed)]))
-
-
-def test_a_sealed_stream_opens_under_its_own_name_and_key_only(key: Key) -> None:
-    sealed = b"".join(key.seal("n", [b"text"]))
-
-    for other, name in ((key, "m"), (Key(os.urandom(32)), "n")):
-        with pytest.raises(Damaged):
-            b"".join(other.open(name, [sealed]))
 
 
 def test_a_sealed_backup_shows_nothing_and_needs_its_passphrase(source: Source, tmp_path: Path) -> None:
@@ -575,113 +541,6 @@ def test_a_passphrase_where_none_was_used_is_refused_and_a_short_one_is_too(sour
         Place.open(place.store, PHRASE)
     with pytest.raises(WeakPassphrase, match="12 characters"):
         Place.open(FolderStore(Path("/nonexistent")), "short", make=True)
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"{}", b'{"n": 1099511627776, "salt": "00", "check": "00"}', b'{"n": 4, "salt": "x", "check": ""}']
-)
-def test_a_damaged_key_file_is_named(tmp_path: Path, text: bytes) -> None:
-    store = FolderStore(tmp_path)
-    store.write("key.json", [text])
-
-    with pytest.raises(Damaged, match=r"key\.json"):
-        Place.open(store, PHRASE)
-
-
-# --- stores
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
-    import boto3
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    client = boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket="kept")
-    store = store_at("s3://kept/some/prefix", endpoint=s3_endpoint)
-    assert isinstance(store, S3Store)
-    yield store
-    for found in client.list_objects_v2(Bucket="kept").get("Contents", ()):
-        assert found["Key"].startswith("some/prefix/")
-        client.delete_object(Bucket="kept", Key=found["Key"])
-    client.delete_bucket(Bucket="kept")
-    client.close()
-
-
-@pytest.fixture(params=["folder", "s3"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "folder":
-        yield FolderStore(tmp_path / "store")
-    else:
-        yield request.getfixturevalue("s3")
-
-
-def test_a_store_gives_back_what_it_took(store: Store) -> None:
-    data = os.urandom(9_000_000)
-    store.write("a/b", [data[:100], b"", data[100:]])
-    store.write("a/empty", [])
-    store.write("c", [b"first"])
-    store.write("c", [b"second"])
-
-    assert b"".join(store.read("a/b")) == data
-    assert b"".join(store.read("a/empty")) == b""
-    assert b"".join(store.read("c")) == b"second"
-    assert [(entry.name, entry.size) for entry in store.entries()] == [("a/b", 9_000_000), ("a/empty", 0), ("c", 6)]
-    assert [entry.name for entry in store.entries("a/")] == ["a/b", "a/empty"]
-    assert all(-60 < entry.age_s < 60 for entry in store.entries())
-    assert (store.has("c"), store.has("d")) == (True, False)
-    store.delete("c")
-    store.delete("c")
-    assert not store.has("c")
-    with pytest.raises(Missing, match="d is missing"):
-        b"".join(store.read("d"))
-
-
-def test_a_write_that_fails_leaves_what_was_there(store: Store) -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"x" * 9_000_000
-        raise ZeroDivisionError
-
-    store.write("a", [b"whole"])
-    with pytest.raises(ZeroDivisionError):
-        store.write("a", failing())
-
-    assert b"".join(store.read("a")) == b"whole"
-    assert [entry.name for entry in store.entries()] == ["a"]
-
-
-@pytest.mark.parametrize("name", ["../out", "/etc/passwd", "a/../../b", "", "a\0b"])
-def test_a_name_never_leaves_the_store(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Invalid):
-        FolderStore(tmp_path).write(name, [b"x"])
-
-
-@pytest.mark.parametrize("place", ["", "s3://", "ftp://host/x", "https://x"])
-def test_a_place_that_is_none_is_refused(place: str) -> None:
-    with pytest.raises(Invalid):
-        store_at(place)
-
-
-def test_an_s3_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-
-    with pytest.raises(Unavailable, match="NoSuchBucket"):
-        list(store_at("s3://nothing/here", endpoint=s3_endpoint).entries())
 
 
 def test_a_backup_to_s3_verifies_and_restores(

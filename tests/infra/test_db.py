@@ -267,6 +267,14 @@ async def test_copy_writes_many_rows_under_row_level_security(db: Database, acto
     assert await _texts(db, other_actor) == []
 
 
+async def test_copy_writes_into_global_tables_too(db: Database) -> None:
+    names = sa.Table("probe_global", sa.MetaData(), sa.Column("name", sa.Text, primary_key=True))
+    async with db.system("test", write=True) as tx:
+        assert await tx.copy(names, ["name"], [("a",), ("b",)]) == 2
+    async with db.system("test") as tx:
+        assert await tx.scalar("select count(*) from probe_global") == 2
+
+
 async def test_copy_cannot_plant_rows_elsewhere(db: Database, actor: Actor, other_actor: Actor) -> None:
     with pytest.raises(sa.exc.DBAPIError, match="row-level security"):
         async with db.writing(actor) as tx:

@@ -26,6 +26,7 @@ from bursar.infra.backup_dump import Snapshot, TableSum
 from bursar.infra.backup_place import KeptFile, Manifest, Meter, Place
 from bursar.infra.backup_seal import Damaged
 from bursar.infra.backup_store import Missing, Store
+from bursar.infra.migrate import known
 from bursar.kernel.errors import Conflict, Refusal
 
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -49,6 +50,15 @@ class BackupDamaged(Refusal):
     status: ClassVar[int] = 409
     stamp: str
     problems: str
+
+
+@dataclass(eq=False)
+class NewerBackup(Refusal):
+    """The backup {stamp} was made by Bursar {bursar}, which is newer than this one; install that version first."""
+
+    status: ClassVar[int] = 409
+    stamp: str
+    bursar: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,18 +254,13 @@ def restore(
     Raises:
         BackupDamaged: Something is missing or changed; nothing was touched.
         NotEmpty: The target holds something.
+        NewerBackup: It has migrations that this program does not know.
         Conflict: Another program is connected to the target.
     """
     manifest = place.manifest(stamp)
-    tables, others = backup_dump.occupied(url)
-    if others:
-        raise Conflict(f"{others} other connections use the database; stop Bursar first.")
-    if not replace:
-        if tables:
-            raise NotEmpty("The database")
-        for name, store in folders.items():
-            if next(iter(store.entries()), None) is not None:
-                raise NotEmpty(f"The folder {name}")
+    if set(manifest.revisions) - known():
+        raise NewerBackup(manifest.stamp, manifest.bursar)
+    _check_target(url, folders, replace=replace)
     if problems := check_streams(place, manifest):
         raise BackupDamaged(manifest.stamp, "; ".join(problems[:20]))
     for file in manifest.files:
@@ -269,6 +274,19 @@ def restore(
             if (name, entry.name) not in wanted:
                 store.delete(entry.name)
     return _report(manifest, problems)
+
+
+def _check_target(url: str, folders: Mapping[str, Store], *, replace: bool) -> None:
+    tables, others = backup_dump.occupied(url)
+    if others:
+        raise Conflict(f"{others} other connections use the database; stop Bursar first.")
+    if replace:
+        return
+    if tables:
+        raise NotEmpty("The database")
+    for name, store in folders.items():
+        if next(iter(store.entries()), None) is not None:
+            raise NotEmpty(f"The folder {name}")
 
 
 def _report(manifest: Manifest, problems: list[str]) -> Report:

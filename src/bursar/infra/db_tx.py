@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Conflict, Refusal, Unavailable
+from bursar.kernel.errors import Refusal, Unavailable
 
 STATEMENT_TIMEOUT_S = 30
 
@@ -26,10 +26,10 @@ query_observers: list[QueryObserver] = []
 
 
 @dataclass(eq=False)
-class Busy(Conflict):
+class Busy(Refusal):
     """Somebody else is changing this right now; try again."""
 
-    what: str = "this"
+    status: ClassVar[int] = 409
 
 
 @dataclass(eq=False)

@@ -41,22 +41,27 @@ def folder() -> Path:
 @lru_cache
 def _revisions() -> tuple[frozenset[str], frozenset[str]]:
     """Return every revision and those that another follows, read from the scripts without running them."""
-    known: set[str] = set()
+    every: set[str] = set()
     followed: set[str] = set()
     for script in (folder() / "versions").glob("*.py"):
         for node in ast.parse(script.read_text(encoding="utf-8")).body:
             target, value = _assignment(node)
             if target == "revision":
-                known.add(str(value))
+                every.add(str(value))
             elif target in {"down_revision", "depends_on"} and value:
                 followed |= {value} if isinstance(value, str) else set(value)
-    return frozenset(known), frozenset(followed)
+    return frozenset(every), frozenset(followed)
+
+
+def known() -> frozenset[str]:
+    """Return every revision this program knows."""
+    return _revisions()[0]
 
 
 def heads() -> frozenset[str]:
     """Return the newest revisions this program knows."""
-    known, followed = _revisions()
-    return known - followed
+    every, followed = _revisions()
+    return every - followed
 
 
 def _assignment(node: ast.stmt) -> tuple[str, Any]:
@@ -99,8 +104,7 @@ async def current_is_head(db: Database) -> bool:
         if await tx.scalar("select to_regclass('public.alembic_version')") is None:
             return False
         found = {row[0] for row in await tx.all("select version_num from alembic_version limit 100")}
-    known, _ = _revisions()
-    return found == heads() or (bool(found - known) and found & known <= heads())
+    return found == heads() or (bool(found - known()) and found & known() <= heads())
 
 
 def config(connection: sa.Connection) -> "Config":
