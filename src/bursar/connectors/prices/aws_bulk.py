@@ -27,6 +27,9 @@ MEMORY_MB = 96
 
 SCHEMA = pl.Schema(TABLE)
 
+BUFFER_BYTES = 5_000_000
+"""Bytes of the file that DuckDB reads at once; a row may have at most two million."""
+
 METADATA_LINES = 5
 
 HOURS_A_YEAR = 8760
@@ -189,10 +192,11 @@ def _query(document: Path, sql: str, skip: int, parts: Mapping[str, str]) -> pl.
 
     with tempfile.TemporaryDirectory(prefix="bursar-offer-") as scratch:
         target = Path(scratch) / "offer.parquet"
-        source = f"read_csv({_text(document)}, skip={skip}, header=true, all_varchar=true, delim=',', quote='\"')"
+        options = f"skip={skip}, header=true, all_varchar=true, delim=',', quote='\"', buffer_size={BUFFER_BYTES}"
+        source = f"read_csv({_text(document)}, {options})"
         config: dict[str, str | int | bool | float | list[str]] = {
             "memory_limit": f"{MEMORY_MB}MB",
-            "threads": 2,
+            "threads": 1,
             "temp_directory": scratch,
             "preserve_insertion_order": False,
         }
