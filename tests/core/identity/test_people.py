@@ -293,3 +293,18 @@ async def test_somebody_changes_their_name_and_a_key_has_none(house: House) -> N
     assert ("person.renamed", actor.name) in await house.trail(org)
     with pytest.raises(NotFound):
         await service.rename(house.db, Actor(org, "key:x"), name="x", now=NOW)
+
+
+async def test_the_console_makes_the_first_person_and_a_reset_link(house: House) -> None:
+    facts = {"email": EMAIL, "password": PASSWORD, "name": "Ada", "organisation": "Engines"}
+    org, person = await service.enrol(house.db, house.means, **facts, now=NOW)
+    opened = await house.sign_in(EMAIL)
+    with pytest.raises(Conflict, match="has an account"):
+        await service.enrol(house.db, house.means, **facts, now=NOW)
+    with pytest.raises(NotFound):
+        await service.reset_link(house.db, house.means, email="nobody@example.com", now=NOW)
+    link = await service.reset_link(house.db, house.means, email=EMAIL, now=NOW)
+    await service.reset(house.db, house.means, token_=link.partition("#")[2], password=OTHER, request_id="r", now=NOW)
+
+    assert (opened.org, opened.person) == (org, person)
+    assert (await house.sign_in(EMAIL, password=OTHER)).token

@@ -97,14 +97,60 @@ async def verify(db: Database, *, token_: str, request_id: str, now: datetime) -
         )
         if person is None:
             raise rules.SpentToken
-        await organisations.add(tx, org, name=claimed.organisation, now=now)
-        await organisations.join(tx, person, [OWNER], now=now)
         actor = Actor(org, f"person:{person}", person=person, request_id=request_id)
-        after = {"name": claimed.organisation, "owner": person}
-        await audit.record(
-            tx, actor, action="organisation.created", subject=f"organisation:{org}", after=after, now=now
-        )
+        await _founded(tx, actor, person, claimed.organisation, now=now)
     return org, person
+
+
+async def enrol(
+    db: Database, means: Means, *, email: str, password: str, name: str, organisation: str, now: datetime
+) -> tuple[UUID, UUID]:
+    """Make a person and their organisation at once, from the console of the machine (no mail is needed there).
+
+    Returns:
+        The organisation and the person.
+
+    Raises:
+        Invalid: Address or a name is malformed.
+        PasswordTooShort, PasswordTooLong, PasswordTooCommon: The password.
+        Conflict: The address has an account.
+    """
+    address, tidy, title = rules.check_email(email), rules.check_name(name), rules.check_name(organisation)
+    names = (address, tidy, title)
+    plain = passwords.check(password, second_factor=False, blocked=blocked_passwords(), names=names)
+    password_hash, org = await means.passwords.hash(plain), new_id()
+    console = Actor(org, "system:console", request_id="cli")
+    async with db.writing(console) as tx:
+        person = await store.add(tx, email=address, name=tidy, password_hash=password_hash, now=now)
+        if person is None:
+            raise Conflict(f"{address} has an account already")
+        await _founded(tx, console, person, title, now=now)
+    return org, person
+
+
+async def reset_link(db: Database, means: Means, *, email: str, now: datetime) -> str:
+    """Return a link to set a new password, for the operator to hand over; it works once, for an hour.
+
+    Raises:
+        Invalid: The address is malformed.
+        NotFound: It has no account. (The console may know; the network may not.)
+    """
+    address, made = rules.check_email(email), token()
+    async with db.system("password reset", write=True) as tx:
+        person = await store.by_email(tx, address)
+        if person is None:
+            raise NotFound("person", address)
+        await store.add_reset(tx, person.id, digest(made), expires_at=now + rules.RESET_LIFE)
+        console = Actor(NOBODY, "system:console", request_id="cli")
+        await _tell(tx, console, person.id, action="person.reset_link_made", now=now)
+    return f"{means.url}/reset#{made}"
+
+
+async def _founded(tx: Tx, actor: Actor, person: UUID, name: str, *, now: datetime) -> None:
+    await organisations.add(tx, tx.org, name=name, now=now)
+    await organisations.join(tx, person, [OWNER], now=now)
+    subject, after = f"organisation:{tx.org}", {"name": name, "owner": person}
+    await audit.record(tx, actor, action="organisation.created", subject=subject, after=after, now=now)
 
 
 async def ask_reset(db: Database, means: Means, *, email: str, place: Place, now: datetime) -> None:
