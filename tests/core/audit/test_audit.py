@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -457,3 +458,83 @@ async def test_an_entry_with_too_long_an_action_is_a_bug(trail: Trail) -> None:
     async with trail.db.writing(trail.actor) as tx:
         with pytest.raises(ValueError, match="too long"):
             await service.record(tx, trail.actor, action="x" * 101, subject="s", now=NOW + timedelta(0))
+
+
+def sealed(*rows: rules.Sealable) -> rules.Block:
+    """Return a block that seals ``rows``."""
+    made = rules.Block(
+        org=UUID(int=1),
+        number=1,
+        cluster=1,
+        since=(0, rules.NOTHING),
+        upto=(9, rules.NOTHING),
+        rows=len(rows),
+        content_hash=rules.content_hash(rows),
+        leaves=b"".join(row.leaf for row in rows),
+        previous_hash=rules.GENESIS,
+        key="k",
+        sealed_at=NOW,
+    )
+    return replace(made, hash=made.digest())
+
+
+ONE, TWO, THREE = (rules.Sealable(UUID(int=n), 1, bytes([n])) for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("present", "kind", "entry"),
+    [
+        ((ONE, TWO), "deleted", THREE),
+        ((TWO, THREE), "deleted", ONE),
+        ((), "deleted", ONE),
+        ((ONE, TWO, THREE, rules.Sealable(UUID(int=4), 1, b"4")), "inserted", rules.Sealable(UUID(int=4), 1, b"")),
+        ((rules.Sealable(UUID(int=4), 1, b"4"), ONE, TWO, THREE), "inserted", rules.Sealable(UUID(int=4), 1, b"")),
+        ((ONE, rules.Sealable(TWO.id, 1, b"x"), THREE), "edited", TWO),
+        ((TWO, ONE, THREE), "reordered", TWO),
+    ],
+)
+def test_the_first_difference_is_named(present: tuple[rules.Sealable, ...], kind: str, entry: rules.Sealable) -> None:
+    broken = rules.first_difference(sealed(ONE, TWO, THREE), present)
+
+    assert (broken.kind, broken.entry) == (kind, entry.id)
+
+
+def test_a_block_whose_rows_are_all_there_but_hash_otherwise_is_itself_altered() -> None:
+    assert rules.first_difference(sealed(ONE), (ONE,)).kind == "altered"
+
+
+def test_a_block_of_another_number_or_after_another_block_is_found() -> None:
+    block = sealed(ONE)
+    follows = {"number": 1, "previous": rules.GENESIS, "since": (0, rules.NOTHING)}
+
+    assert rules.fault(block, **follows) is None  # type: ignore[arg-type]
+    for change, kind in (
+        ({"number": 2}, "missing"),
+        ({"previous": b"x"}, "altered"),
+        ({"since": (1, rules.NOTHING)}, "altered"),
+    ):
+        broken = rules.fault(block, **{**follows, **change})  # type: ignore[arg-type]
+        assert broken is not None
+        assert broken.kind == kind
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (None, None),
+        (True, True),
+        (0.5, 0.5),
+        (Colour.RED, "red"),
+        (date(2026, 1, 2), "2026-01-02"),
+        ({"b", "a"}, ["a", "b"]),
+        ((1, [2]), [1, [2]]),
+        ("\ud800", "\\ud800"),
+        ({1: Decimal("1E+2")}, {"1": "100"}),
+    ],
+)
+def test_each_type_has_one_form_in_the_trail(value: object, kept: object) -> None:
+    assert rules.state(value) == kept

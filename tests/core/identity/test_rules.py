@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bursar.core.identity.rules import attempts, claims, codes, passwords, rights, sessions
 from bursar.core.identity.rules.passwords import PasswordTooCommon, PasswordTooLong, PasswordTooShort
 from bursar.infra.crypto import blocked_passwords
-from bursar.kernel.errors import Invalid
+from bursar.kernel.errors import Invalid, Refusal
 from tests.core.identity.make_blocklist import PLACE, blocklist
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
@@ -190,6 +190,7 @@ def test_failures_are_forgotten_after_a_quiet_day_but_not_the_last_straw() -> No
     dead = attempts.Tries(NOW, 1, attempts.FAILURES_MAX, NOW)
     later = NOW + timedelta(days=2)
 
+    assert attempts.counted(None, now=NOW) == attempts.Tries(NOW, 1, 1, NOW)
     assert attempts.counted(tries, now=later).failures == 1
     assert attempts.counted(dead, now=later).failures == attempts.FAILURES_MAX + 1
 
@@ -287,6 +288,26 @@ def test_networks_are_normalised_and_matched() -> None:
         with pytest.raises(Invalid):
             sessions.check_networks(bad)
     assert [sessions.is_loopback(each) for each in ("127.0.0.1", "::1", "10.0.0.1", "x")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        sessions.StepUpNeeded(),
+        sessions.SecondFactorNeeded(),
+        sessions.WrongCredentials(),
+        sessions.SpentToken(),
+        PasswordTooCommon(),
+    ],
+)
+def test_every_refusal_says_what_to_do_and_no_secret(refusal: Refusal) -> None:
+    assert str(refusal).endswith(".")
+    assert refusal.facts == {}
+
+
+def test_a_remembered_session_lasts_longer() -> None:
+    assert sessions.life(remembered=False, now=NOW) == (NOW + timedelta(hours=12), timedelta(minutes=30))
+    assert sessions.life(remembered=True, now=NOW) == (NOW + timedelta(days=7), timedelta(days=2))
 
 
 def test_fresh_means_within_five_minutes() -> None:

@@ -12,8 +12,11 @@ from sqlalchemy.dialects.postgresql import insert
 from bursar.core.identity.rules.rights import OWNER
 from bursar.core.identity.tables import family, invitation, key, membership, organisation, person, session
 from bursar.infra.db import Tx
+from bursar.infra.db_prepared import Prepared
 
 Row = sa.Row[Any]
+
+_OWN = Prepared(sa.select(organisation).where(organisation.c.id == sa.bindparam("id")))
 
 
 @asynccontextmanager
@@ -38,8 +41,10 @@ async def add(tx: Tx, org: UUID, *, name: str, now: datetime, is_local: bool = F
 
 async def own(tx: Tx, *, lock: bool = False) -> Row | None:
     """Return the transaction's organisation; ``lock`` serialises changes of its members."""
-    wanted = sa.select(organisation).where(organisation.c.id == tx.org)
-    return await tx.one(wanted.with_for_update() if lock else wanted)
+    if lock:
+        return await tx.one(sa.select(organisation).where(organisation.c.id == tx.org).with_for_update())
+    found: Row | None = await _OWN.one(tx, id=tx.org)
+    return found
 
 
 async def change(tx: Tx, values: Mapping[str, Any]) -> None:
