@@ -34,7 +34,7 @@ from benchmarks._figures import arguments, figure, finish, table
 TARGET = 0.6
 CONNECTIONS = 8
 ROUNDS, REQUESTS = 7, 6_000
-QUICK_ROUNDS, QUICK_REQUESTS = 3, 2_000
+QUICK_ROUNDS, QUICK_REQUESTS = 3, 1_500
 START_S = 60.0
 
 
