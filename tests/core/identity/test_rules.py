@@ -173,7 +173,7 @@ def test_failures_are_delayed_twice_as_long_each_time_up_to_a_limit() -> None:
     assert waits == [0, 0, 0, 0, 0, 1, 2, 4, 8, 15, 15, 15]
 
 
-@given(st.lists(st.integers(0, 400), min_size=1, max_size=60))
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=60))
 def test_no_more_than_five_tries_are_answered_in_any_minute(gaps_s: list[int]) -> None:
     now, tries, answered = NOW, None, []
     for gap in gaps_s:
@@ -183,6 +183,15 @@ def test_no_more_than_five_tries_are_answered_in_any_minute(gaps_s: list[int]) -
             answered.append(now)
     for at in answered:
         assert sum(at <= other < at + timedelta(minutes=1) for other in answered) <= attempts.ACCOUNT_TRIES_MAX + 1
+
+
+def test_one_address_waits_for_the_end_of_its_minute_and_no_longer() -> None:
+    tries = attempts.Tries(NOW, 20, 20, NOW + timedelta(seconds=50))
+
+    def wait(seconds: int) -> timedelta:
+        return attempts.wait(tries, tries_max=20, doubling=False, now=NOW + timedelta(seconds=seconds))
+
+    assert (wait(50), wait(60)) == (timedelta(seconds=10), timedelta(0))
 
 
 def test_failures_are_forgotten_after_a_quiet_day_but_not_the_last_straw() -> None:
