@@ -149,9 +149,9 @@ def test_a_mightier_application_role_is_named(admin_url: str, attribute: str) ->
 def test_membership_in_a_mightier_role_is_named(admin_url: str) -> None:
     engine = sa.create_engine(admin_url, poolclass=sa.pool.NullPool)
     with engine.connect() as connection:
-        connection.execute(sa.text(f"grant bursar_owner to {APP}"))
+        connection.execute(sa.text(f"grant pg_read_all_data to {APP}"))
         found = faults(connection, global_tables=global_tables())
         connection.rollback()
     engine.dispose()
 
-    assert "bursar_owner can be taken on" in {one.what for one in found}
+    assert "pg_read_all_data can be taken on" in {one.what for one in found}
