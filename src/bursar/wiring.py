@@ -58,6 +58,9 @@ class House:
     db: Database
     lake: Lake
     importer: Importer
+    owner_url: str
+    backup_url: str
+    programs: Path
 
 
 async def local_actor(house: House, org: str | None = None) -> Actor:
@@ -116,15 +119,19 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
 
     async with AsyncExitStack() as stack:
         if settings.database_url is None:
-            from bursar.infra.embedded_postgres import APP, OWNER, EmbeddedPostgres
+            from bursar.infra.embedded_postgres import APP, BACKUP, OWNER, EmbeddedPostgres
 
             settings.home.mkdir(parents=True, exist_ok=True)
             server = EmbeddedPostgres(settings.home, pg_bin=settings.pg_bin)
             await asyncio.to_thread(server.start)
             stack.callback(server.close)
-            owner_url, url = server.url(OWNER), server.url(APP)
+            owner_url, url, backup_url = server.url(OWNER), server.url(APP), server.url(BACKUP)
+            programs = server.place.binaries
         else:
-            owner_url = url = settings.database_url.get_secret_value().replace(
+            from bursar.infra.embedded_postgres import bundled_binaries
+
+            programs = settings.pg_bin or bundled_binaries()
+            owner_url = url = backup_url = settings.database_url.get_secret_value().replace(
                 "postgresql://", "postgresql+psycopg://", 1
             )
         db = Database(url, pool_size=settings.pool_size)
@@ -145,7 +152,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             schemas={schema.name: schema for schema in SCHEMAS},
             scratch=settings.home / "tmp",
         )
-        yield House(settings, db, lake, importer)
+        yield House(settings, db, lake, importer, owner_url, backup_url, programs)
 
 
 async def advise(house: House, org: UUID) -> findings.Raised:

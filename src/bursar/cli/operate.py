@@ -1,0 +1,234 @@
+"""Operating Bursar: migrate, doctor, config, audit, version."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bursar.cli import running
+from bursar.cli.findings import json_option, org_option
+from bursar.cli.main import FAILED, OK
+
+if TYPE_CHECKING:
+    from bursar.core.audit.service import Verdict
+    from bursar.settings import Settings
+    from bursar.wiring import House
+
+
+@click.command()
+def version() -> int:
+    """Print the version."""
+    from bursar import __version__
+
+    click.echo(__version__)
+    return OK
+
+
+@click.command()
+def migrate() -> int:
+    """Bring the database schema up to date; safe to run twice and while an older Bursar runs."""
+
+    async def use(house: "House") -> None:
+        from bursar.infra.migrate import migrate as upgrade
+
+        await upgrade(house.owner_url)
+
+    running.in_house(use)
+    click.echo("The schema is up to date.")
+    return OK
+
+
+@click.group()
+def config() -> None:
+    """Show settings and make secrets."""
+
+
+@config.command("show")
+@json_option
+def show(as_json: bool) -> int:
+    """Print every setting with its value; secrets are masked."""
+    settings = running.settings()
+    values = {name: str(getattr(settings, name)) for name in type(settings).model_fields}
+    if as_json:
+        running.print_json(values)
+        return OK
+    for name, value in values.items():
+        given = "" if name not in settings.model_fields_set else "   (set)"
+        click.echo(f"BURSAR_{name.upper():<24} {value}{given}")
+    return OK
+
+
+@config.command("secret")
+def secret() -> int:
+    """Print a new random secret for BURSAR_SECRET."""
+    import secrets
+
+    click.echo(secrets.token_urlsafe(48))
+    return OK
+
+
+@config.command("reference")
+@click.option("--write", type=click.Path(path_type=Path), default=None, help="Write it here.")
+def reference(write: Path | None) -> int:
+    """Print docs/settings.md."""
+    from bursar.settings import reference as text
+
+    if write:
+        write.write_text(text(), encoding="utf-8")
+    else:
+        click.echo(text(), nl=False)
+    return OK
+
+
+@click.group()
+def audit() -> None:
+    """The audit trail."""
+
+
+@audit.command("verify")
+@json_option
+@org_option
+def verify(as_json: bool, org: str | None) -> int:
+    """Prove that every sealed entry is as it was sealed, or name the first that is not."""
+
+    async def use(house: "House") -> "Verdict":
+        from bursar import wiring
+        from bursar.core.audit import service
+        from bursar.infra.anchors import Anchors
+
+        actor = await wiring.local_actor(house, org)
+        keyring = wiring.keyring_of(house.settings)
+        return await service.verify(house.db, actor, keyring=keyring, anchors=Anchors(house.settings.home / "anchors"))
+
+    verdict = running.in_house(use)
+    if as_json:
+        running.print_json({"entries": verdict.rows, "blocks": verdict.blocks, "broken": verdict.broken})
+    else:
+        click.echo(f"{verdict.rows:,} entries in {verdict.blocks:,} blocks; {verdict.unsealed:,} not sealed yet")
+        click.echo("All as it was sealed." if verdict.broken is None else f"BROKEN: {verdict.broken}")
+    return OK if verdict.broken is None else FAILED
+
+
+Check = tuple[str, bool | None, str]
+"""Name, well (None: not used), what it says or how to fix it."""
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Check the installation; each fault comes with its fix. Exits 1 when something is wrong."""
+    settings = running.settings()
+    found = [*_local_checks(settings), *asyncio.run(_remote_checks(settings))]
+    if as_json:
+        running.print_json([{"check": name, "ok": ok, "says": says} for name, ok, says in found])
+    else:
+        for name, ok, says in found:
+            click.echo(f"{'-' if ok is None else 'ok' if ok else 'XX':<3} {name:<22} {says}")
+    return FAILED if any(ok is False for _, ok, _ in found) else OK
+
+
+def _local_checks(settings: "Settings") -> list[Check]:
+    import shutil
+    import sys
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    usage = shutil.disk_usage(settings.home)
+    free = usage.free / usage.total
+    room = free > 0.05 and usage.free > 1024**3
+    return [
+        ("python", sys.version_info >= (3, 11), sys.version.split()[0]),
+        ("settings", True, f"stage {settings.stage.value}, home {settings.home}"),
+        (
+            "disk",
+            room,
+            f"{usage.free / 1024**3:,.1f} GiB free ({free:.0%})"
+            + ("" if room else "; make room or move BURSAR_HOME: below 5 % or 1 GiB imports stop"),
+        ),
+    ]
+
+
+async def _remote_checks(settings: "Settings") -> list[Check]:
+    used: list[tuple[str, bool, Callable[[], Awaitable[str]]]] = [
+        ("database", True, lambda: _database(settings)),
+        ("mail", settings.smtp_url is not None, lambda: _smtp(settings)),
+        ("S3", bool(settings.s3_bucket), lambda: _s3(settings)),
+        ("price catalogues", bool(settings.stage == "prod"), _prices),
+        ("language model", settings.anthropic_key is not None, lambda: _model(settings)),
+    ]
+    found: list[Check] = []
+    for name, wanted, check in used:
+        if not wanted:
+            found.append((name, None, "not configured"))
+            continue
+        try:
+            found.append((name, True, await check()))
+        except Exception as error:  # whatever a check meets is what the person must read
+            found.append((name, False, f"{type(error).__name__}: {error}"[:300]))
+    return found
+
+
+async def _database(settings: "Settings") -> str:
+    import time
+
+    from bursar import wiring
+    from bursar.infra.clock import utc_now
+
+    began = time.perf_counter()
+    async with wiring.open_house(settings) as house, house.db.system("doctor") as tx:
+        version, now = tuple(await tx.one("select current_setting('server_version'), now()") or ("?", utc_now()))
+        skew = abs((now - utc_now()).total_seconds())
+        if skew > 5:
+            raise RuntimeError(f"its clock differs by {skew:.0f} s from this machine's; synchronise both (NTP)")
+    kind = "embedded" if settings.embedded else "own"
+    return f"{kind} PostgreSQL {version}, schema current, answered in {time.perf_counter() - began:.1f} s"
+
+
+async def _smtp(settings: "Settings") -> str:
+    import aiosmtplib
+
+    from bursar.infra.mail_smtp import Smtp
+
+    assert settings.smtp_url is not None
+    server = Smtp.of(settings.smtp_url.get_secret_value())
+    client = aiosmtplib.SMTP(
+        hostname=server.host,
+        port=server.port,
+        use_tls=server.tls == "tls",
+        start_tls=server.tls == "starttls",
+        timeout=10,
+    )
+    async with client:
+        if server.user:
+            await client.login(server.user, server.password)
+    return f"{server.host}:{server.port} answers"
+
+
+async def _s3(settings: "Settings") -> str:
+    def ask() -> str:
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=settings.s3_endpoint or None, region_name=settings.s3_region)
+        client.head_bucket(Bucket=settings.s3_bucket)
+        return f"bucket {settings.s3_bucket} is reachable"
+
+    return await asyncio.to_thread(ask)
+
+
+async def _prices() -> str:
+    from bursar.infra.http import Egress, Host
+
+    client = Egress().client("doctor", allow=[Host("prices.azure.com")])
+    await client.get("https://prices.azure.com/api/retail/prices?$top=1")
+    return "price catalogues are reachable"
+
+
+async def _model(settings: "Settings") -> str:
+    from bursar.infra.http import Egress, Host
+
+    assert settings.anthropic_key is not None
+    client = Egress().client("doctor", allow=[Host("api.anthropic.com")])
+    headers = {"x-api-key": settings.anthropic_key.get_secret_value(), "anthropic-version": "2023-06-01"}
+    (await client.request("GET", "https://api.anthropic.com/v1/models", headers=headers)).must()
+    return "the key is accepted"
