@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from procrastinate.exceptions import ConnectorException
 
 from bursar.infra import jobs as module
-from bursar.infra import jobs_worker
+from bursar.infra import jobs_rescue, jobs_worker
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.jobs import Context, GiveUp, Job, Ticket, enqueue, enqueue_all, job
+from bursar.infra.jobs_rescue import rescue
 from bursar.infra.jobs_tables import event, run
-from bursar.infra.jobs_worker import rescue, run_worker, wait_s
+from bursar.infra.jobs_worker import run_worker, wait_s
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound, TooLarge, TooMany
 
@@ -446,17 +447,28 @@ async def fake_run(db: Database, number: UUID, *, silent_s: float) -> int:
 
 async def test_only_jobs_of_silent_workers_are_taken_up(db: Database, actor: Actor) -> None:
     silent, lively = [await queue(db, actor, "test.wait") for _ in range(2)]
-    await fake_run(db, silent, silent_s=jobs_worker.DEAD_AFTER_S + 1)
-    await fake_run(db, lively, silent_s=jobs_worker.DEAD_AFTER_S - 5)
+    await fake_run(db, silent, silent_s=jobs_rescue.DEAD_AFTER_S + 1)
+    await fake_run(db, lively, silent_s=jobs_rescue.DEAD_AFTER_S - 5)
 
     assert await rescue(db) == 1
     assert (await state(db, silent), await state(db, lively)) == ("todo", "doing")
     assert [row.kind for row in await events(db, actor, silent)] == ["interrupted"]
 
 
+async def test_a_job_that_was_to_be_cancelled_is_not_run_again(db: Database, actor: Actor) -> None:
+    number = await queue(db, actor, "test.wait")
+    await fake_run(db, number, silent_s=60)
+    async with db.system("cancel", write=True) as tx:
+        await tx.run("update procrastinate_jobs set abort_requested = true")
+
+    assert await rescue(db) == 1
+    assert await state(db, number) == "aborted"
+    assert (await events(db, actor, number))[-1].kind == "cancelled"
+
+
 async def test_a_job_whose_process_keeps_dying_is_dead_in_the_end(db: Database, actor: Actor) -> None:
     number = await queue(db, actor, "test.wait")
-    for _ in range(jobs_worker.INTERRUPTIONS_MAX + 1):
+    for _ in range(jobs_rescue.INTERRUPTIONS_MAX + 1):
         await fake_run(db, number, silent_s=60)
         assert await rescue(db) == 1
 
@@ -495,6 +507,17 @@ async def test_the_worker_comes_back_after_the_database_dropped_it(db: Database,
             )
         number = await queue(db, actor, "test.note", {"text": "after"})
         assert await ended(db, number) == {"succeeded"}
+
+
+async def test_runs_are_counted_by_their_result(db: Database, actor: Actor, seen: Seen) -> None:
+    counted: list[tuple[str, str]] = []
+    async with working(db, seen, observe=lambda name, result, _seconds: counted.append((name, result))):
+        numbers = [await queue(db, actor, "test.note", {"text": "x"}), await queue(db, actor, "test.fail")]
+        await ended(db, *numbers)
+    await jobs_rescue.measure(db)
+
+    assert sorted(counted) == sorted([("test.note", "ok"), *[("test.fail", "failed")] * 2, ("test.fail", "dead")])
+    assert jobs_rescue._depth == {"waiting": 0, "dead": 1}
 
 
 async def test_two_jobs_of_one_name_are_refused(db: Database) -> None:

@@ -7,7 +7,7 @@ and a database that goes away only makes the worker wait.
 
 import asyncio
 import inspect
-import json
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,22 +26,23 @@ from procrastinate.worker import Worker
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, connect_args
 from bursar.infra.jobs import NOBODY, Context, FencedDatabase, Job, Retaken, Ticket, is_final, tell
+from bursar.infra.jobs_rescue import DEAD_AFTER_S, measure, rescue, spare
 from bursar.infra.jobs_tables import run
+from bursar.infra.metrics import METRICS
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Refusal
 
 CONCURRENCY = 4
 HEARTBEAT_S = 2.0
-DEAD_AFTER_S = 8.0
-"""A worker without a heartbeat for this long is dead and its jobs are taken up."""
 
 RESCUE_EVERY_S = 2.0
+MEASURE_EVERY = 5
+"""Rescues between two measurements of the queue."""
+
 POLL_S = 1.0
 GRACE_S = 20.0
 """How long a stopping worker waits for its running jobs before it puts them back."""
 
-INTERRUPTIONS_MAX = 20
-"""Runs of one job that may die with their process; then the job itself is taken for the cause."""
 
 BACKOFF_MAX_S = 3600.0
 CATCH_UP_S = 24 * 3600.0
@@ -147,7 +148,7 @@ class _Crew:
         start, result = time.monotonic(), "interrupted"
         try:
             await self._attempt(job, ticket, queued, payload)
-            result = "done"
+            result = "ok"
         except Retaken:
             log.warning("job lost its claim", job=job.name, number=queued.id)  # the fenced manager leaves it alone
         except asyncio.CancelledError:
@@ -155,7 +156,7 @@ class _Crew:
                 result = "cancelled"
                 await self._tell(ticket, "cancelled", {}, job)
                 raise exceptions.JobAborted from None
-            await _spare(self.db, ticket)
+            await spare(self.db, ticket)
             await self._tell(ticket, "interrupted", {}, job)
             raise Interrupted from None
         except Exception as error:  # border of the job: whatever it raises is recorded and decided upon
@@ -207,7 +208,7 @@ class _Crew:
             text = f"TimeoutError: it took over {job.seconds:g} s"
         log.error("job failed", job=job.name, number=ticket.number, dead=dead, error=text, exc_info=error)
         await self._tell(ticket, "dead" if dead else "retry", {"error": text, "failures": failures}, job)
-        return "dead" if dead else "retry"
+        return "dead" if dead else "failed"
 
     async def _tell(self, ticket: Ticket, kind: str, data: Mapping[str, Any], job: Job) -> None:
         """Write an event; a database that is away must not change the job's outcome."""
@@ -219,57 +220,11 @@ class _Crew:
             log.warning("event not written", job=job.name, kind=kind, error=type(error).__name__)
 
 
-_SPARE = """
-update procrastinate_jobs set args = args || jsonb_build_object(
-    'spared', coalesce((args->>'spared')::int, 0) + 1, 'interrupted', coalesce((args->>'interrupted')::int, 0) + 1)
-"""
-
-
-async def _spare(db: Database, ticket: Ticket) -> None:
-    """Note on the queued job that this run does not count."""
-    owned = " where id = :number and status = 'doing' and worker_id = :worker and attempts = :attempt"
-    async with db.system("stop worker", write=True) as tx:
-        facts = {"number": ticket.number, "worker": ticket.worker, "attempt": ticket.attempt}
-        await tx.run(_SPARE + owned, facts)
-
-
-_RESCUE = f"""
-with lost as (
-    select j.id from procrastinate_jobs j left join procrastinate_workers w on w.id = j.worker_id
-    where j.status = 'doing'
-      and (w.id is null or w.last_heartbeat < now() - make_interval(secs => :dead_after_s) or j.id = any(:suspects))
-    order by j.id limit 500 for update of j skip locked)
-{_SPARE.strip()},
-    status = case when coalesce((args->>'interrupted')::int, 0) >= :interruptions_max then 'failed'
-                  else 'todo' end::procrastinate_job_status,
-    attempts = attempts + 1, scheduled_at = null, worker_id = null, queueing_lock = null, abort_requested = false
-from lost where procrastinate_jobs.id = lost.id
-returning procrastinate_jobs.id, task_name, status::text, args->>'org' as org, args->>'run' as run
-"""
-"""Puts back what dead workers held. ``order by``, ``limit`` and SKIP LOCKED let several workers do it at once."""
-
-
-async def rescue(db: Database, *, suspects: Sequence[int] = ()) -> int:
-    """Put back the jobs of dead workers, and ``suspects``; returns how many. Wakes every worker."""
-    async with db.system("rescue jobs", write=True) as tx:
-        facts = {"dead_after_s": DEAD_AFTER_S, "interruptions_max": INTERRUPTIONS_MAX, "suspects": list(suspects)}
-        lost = await tx.all(_RESCUE, facts)
-        for row in lost:
-            note = json.dumps({"type": "job_inserted", "job_id": row.id})
-            await tx.run("select pg_notify('procrastinate_any_queue_v1', :note)", {"note": note})
-    for row in lost:
-        log.warning("job taken up after its worker died", job=row.task_name, number=row.id, status=row.status)
-        if row.org and row.run:
-            kind = "dead" if row.status == "failed" else "interrupted"
-            data = {"error": f"its process died {INTERRUPTIONS_MAX + 1} times"} if kind == "dead" else {}
-            ticket = Ticket(row.id, 0, 0, UUID(row.org), UUID(row.run))
-            await tell(db, ticket, kind, data, actor=Actor(ticket.org, "system:rescue"))
-    return len(lost)
-
-
 async def _rescue_for_ever(crew: _Crew, worker: Worker) -> None:
     """Rescue every two seconds, also jobs that this worker holds by the queue's word but does not run."""
-    while True:
+    for turn in itertools.count():
+        if turn % MEASURE_EVERY == 0:
+            await measure(crew.db)
         mine = "select id from procrastinate_jobs where status = 'doing' and worker_id = :worker limit 1000"
         async with crew.db.system("rescue jobs") as tx:
             held = {row.id for row in await tx.all(mine, {"worker": worker.worker_id or 0})}
@@ -324,7 +279,7 @@ async def run_worker(
         stop: Set by the caller to end.
         tools: Objects that jobs get by type through :meth:`~bursar.infra.jobs.Context.tool`.
         concurrency: Jobs at the same time.
-        observe: Called with job name, result (done, retry, dead, cancelled, interrupted) and seconds after each run.
+        observe: Called with job name, result (ok, failed, dead, cancelled, interrupted) and seconds after each run.
         grace_s: How long a drain may take.
 
     Raises:
@@ -335,7 +290,7 @@ async def run_worker(
         names = sorted({one.name for one in declared if [j.name for j in declared].count(one.name) > 1})
         message = f"two jobs are named {', '.join(names)}"
         raise ValueError(message)
-    crew = _Crew(db, by_name, {type(tool): tool for tool in tools}, observe or (lambda *_: None))
+    crew = _Crew(db, by_name, {type(tool): tool for tool in tools}, observe or METRICS.job)
     pause = 0.1
     while not stop.is_set():
         began = time.monotonic()
