@@ -121,7 +121,25 @@ def main(args: list[str] | None = None) -> None:
         status = _say("Interrupted; what was imported stays, run it again to go on.", INTERRUPTED)
     except BrokenPipeError:
         status = OK
+    except Exception as error:  # a bug: the person gets a sentence, the report gets the stack
+        status = _say(_reported(error), FAILED)
     sys.exit(status if isinstance(status, int) else OK)
+
+
+def _reported(error: Exception) -> str:
+    """Write a crash report to the temporary folder; return what to tell the person."""
+    import tempfile
+    import traceback
+    from pathlib import Path
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="bursar-crash-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("".join(traceback.format_exception(error)))
+    return (
+        f"Bursar met something it did not expect ({type(error).__name__}). What was committed is safe.\n"
+        f"hint: the report is in {Path(file.name)}; please send it along"
+    )
 
 
 def _say(text: str, status: int) -> int:
