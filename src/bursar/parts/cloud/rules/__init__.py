@@ -1,0 +1,1 @@
+"""Decisions and arithmetic on cost lines, by noun; pure."""

@@ -1,0 +1,265 @@
+"""Use cases of cloud: what it costs, why it changed, what to save, what to commit to, and whether the invoice is right."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import numpy as np
+
+from bursar.core.intake import service as intake
+from bursar.infra.db import Tx
+from bursar.infra.lake import Lake
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Invalid
+from bursar.kernel.finding import Finding, SourceRow
+from bursar.kernel.period import Period
+from bursar.parts.cloud import store
+from bursar.parts.cloud.rules import allocation, charges, invoices, queries, savings
+from bursar.parts.cloud.rules import bridge as bridges
+from bursar.parts.cloud.rules import commitments as planner
+from bursar.parts.cloud.rules.dimensions import CostKind
+
+KINDS = savings.KINDS
+"""Every kind of finding this part raises."""
+
+DUCKDB = "duckdb"
+ADVICE_DAYS = 30
+"""Savings are looked for in the last thirty days that bills cover."""
+
+DOUBLE_LEAST = "1"
+"""Smallest line, in major units, whose repetition is worth telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group of a cost query: the values of its dimensions in the order asked, its currency, cost and lines."""
+
+    values: tuple[str | None, ...]
+    currency: str
+    cost: Decimal | None
+    lines: int
+
+
+async def costs(tx: Tx, actor: Actor, *, lake: Lake, asked: queries.CostQuery, engine: str = DUCKDB) -> list[Group]:
+    """Return what was spent in a period by any dimensions and tags; see :class:`~…rules.queries.CostQuery`.
+
+    Raises:
+        Invalid: A dimension or the filter is not understood.
+    """
+    actor.must("cost:read")
+    rows = await store.ask(tx, lake, queries.costs(asked), period=asked.period, engine=engine)
+    count = len([name for name in asked.by if name.lower() != "currency"])
+    return [Group(tuple(row[:count]), row[count], row[count + 1], row[count + 2]) for row in rows.iter_rows()]
+
+
+async def covered(tx: Tx, actor: Actor, *, lake: Lake, engine: str = DUCKDB) -> Period | None:
+    """Return the days from the first to the last that any usage is billed for; None without any bill."""
+    actor.must("cost:read")
+    rows = await store.ask(tx, lake, queries.last_day(), period=None, engine=engine)
+    first, last = rows.row(0)
+    return None if last is None else Period(first, last + timedelta(days=1))
+
+
+async def bridge(
+    tx: Tx,
+    actor: Actor,
+    *,
+    lake: Lake,
+    old: Period,
+    new: Period,
+    currency: str,
+    kind: CostKind = CostKind.EFFECTIVE,
+    where: str = "",
+    rates: Mapping[str, tuple[Decimal, Decimal]] | None = None,
+    engine: str = DUCKDB,
+) -> bridges.Bridge:
+    """Explain why a bill changed between two periods; the causes sum exactly to the difference.
+
+    Args:
+        tx: Reading transaction.
+        actor: Needs the right ``cost:read``.
+        lake: The lake.
+        old: The earlier period.
+        new: The later period.
+        currency: The currency of the answer.
+        kind: Effective or billed cost.
+        where: A filter in the filter language.
+        rates: For each other currency, its rate into ``currency`` in either period.
+        engine: Where the query runs.
+
+    Raises:
+        Invalid: The filter is not understood, or a currency has no rate.
+    """
+    actor.must("cost:read")
+    sides = []
+    for period in (old, new):
+        rows = await store.ask(tx, lake, queries.bridge_cells(period, kind, where), period=period, engine=engine)
+        sides.append([_cell(row) for row in rows.iter_rows(named=True)])
+    return bridges.bridge(sides[0], sides[1], currency=currency, rates=rates)
+
+
+def _cell(row: Mapping[str, object]) -> bridges.Cell:
+    def text(name: str) -> str:
+        return str(row[name] or "")
+
+    cost, before, quantity = row["cost"], row["before"], row["quantity"]
+    return bridges.Cell(
+        family=(text("provider"), text("service_name"), text("pricing_unit")),
+        key=tuple(text(name) for name in ("sub_account_id", "region_id", "sku_id", "sku_meter", "operation")),
+        charge=text("charge_category"),
+        commitment=text("commitment"),
+        commitment_type=text("commitment_discount_type"),
+        currency=text("currency"),
+        cost=cost if isinstance(cost, Decimal) else Decimal(0),
+        before=before if isinstance(before, Decimal) else Decimal(0),
+        quantity=quantity if isinstance(quantity, Decimal) else None,
+    )
+
+
+async def advise(
+    tx: Tx, actor: Actor, *, lake: Lake, now: datetime, period: Period | None = None, engine: str = DUCKDB
+) -> list[Finding]:
+    """Return what the bills of a period show to be worth doing, netted per resource.
+
+    Args:
+        tx: Reading transaction.
+        actor: Needs the rights ``cost:read`` and ``intake:read``.
+        lake: The lake.
+        now: Days after it are no facts.
+        period: The days looked at; the last thirty that bills cover when None.
+        engine: Where the queries run.
+    """
+    actor.must("cost:read")
+    if period is None:
+        seen = await covered(tx, actor, lake=lake, engine=engine)
+        if seen is None:
+            return []
+        end = min(seen.end, now.date() + timedelta(days=1))
+        start = max(seen.start, end - timedelta(days=ADVICE_DAYS))
+        if start >= end:
+            return []
+        period = Period(start, end)
+    uses = await store.ask(tx, lake, queries.uses(period), period=period, engine=engine)
+    twice = await store.ask(tx, lake, queries.doubles(period, DOUBLE_LEAST), period=period, engine=engine)
+    days = await store.ask(
+        tx, lake, queries.transfer_days(period, charges.TRANSFER_WORDS), period=period, engine=engine
+    )
+    advice = savings.look(uses, period)
+    ids = [one.resource_id for one in advice] + twice["resource_id"].to_list()
+    ids += uses["commitment_discount_id"].drop_nulls().unique().to_list()
+    rows = await _rows(tx, actor, lake, period, ids)
+    return [
+        *savings.findings(advice, period, rows),
+        *charges.unused_commitments(uses, period, rows),
+        *charges.doubles(twice, period, rows),
+        *charges.untagged(uses, period),
+        *charges.transfer_jumps(days, period),
+    ]
+
+
+async def _rows(tx: Tx, actor: Actor, lake: Lake, period: Period, ids: Sequence[str]) -> savings.Rows:
+    """Return what finds the source rows of a resource or commitment."""
+    if not ids:
+        return lambda _: ((), 0)
+    frame = await store.telling_rows(tx, lake, period, ids=ids)
+    batches = [UUID(batch) for batch in frame["batch"].unique().to_list() if batch]
+    files = await intake.file_names(tx, actor, batches=batches) if batches else {}
+    found: dict[str, list[SourceRow]] = {}
+    totals: dict[str, int] = {}
+    for row in frame.iter_rows(named=True):
+        file = files.get(UUID(row["batch"]), "") if row["batch"] else ""
+        one = SourceRow(row["batch"], file, row["row"], row["text"][:200], row["cost"], row["currency"])
+        found.setdefault(row["id"], []).append(one)
+        totals[row["id"]] = row["total"]
+    return lambda identifier: (found.get(identifier, []), totals.get(identifier, 0))
+
+
+async def allocate(
+    tx: Tx,
+    actor: Actor,
+    *,
+    lake: Lake,
+    period: Period,
+    by: str,
+    shared: str,
+    method: allocation.Method,
+    weights: Mapping[str, Decimal] | None = None,
+    where: str = "",
+    kind: CostKind = CostKind.EFFECTIVE,
+    engine: str = DUCKDB,
+) -> dict[str, list[allocation.Allocated]]:
+    """Split the cost of the lines that the filter ``shared`` keeps among the values of ``by``, per currency.
+
+    Lines without a value of ``by`` are shared as well; the totals sum exactly to the whole cost.
+
+    Raises:
+        Invalid: A filter or dimension is not understood, or there is nobody to split among.
+    """
+    actor.must("cost:read")
+    kept = f"({where})" if where.strip() else ""
+    own = " and ".join(part for part in (kept, f"not ({shared})" if shared.strip() else "") if part)
+    limit = queries.GROUPS_MAX
+    mine = await costs(tx, actor, lake=lake, asked=queries.CostQuery(period, (by,), kind, own, limit), engine=engine)
+    if len(mine) >= limit:
+        raise Invalid(f"{by} has more than {limit} values", "Split by a dimension with fewer values.")
+    rest: dict[str, Decimal] = {}
+    if shared.strip():
+        both = " and ".join(part for part in (kept, f"({shared})") if part)
+        pool = await costs(tx, actor, lake=lake, asked=queries.CostQuery(period, (), kind, both), engine=engine)
+        rest = {group.currency: group.cost or Decimal(0) for group in pool}
+    direct: dict[str, dict[str, Decimal]] = {currency: {} for currency in rest}
+    for group in mine:
+        target, cost = group.values[0], group.cost or Decimal(0)
+        if target:
+            direct.setdefault(group.currency, {})[target] = cost
+        else:
+            direct.setdefault(group.currency, {})
+            rest[group.currency] = rest.get(group.currency, Decimal(0)) + cost
+    return {
+        currency: allocation.allocate(targets, rest.get(currency, Decimal(0)), method=method, weights=weights)
+        for currency, targets in sorted(direct.items())
+    }
+
+
+async def match_invoices(
+    tx: Tx,
+    actor: Actor,
+    *,
+    lake: Lake,
+    months: Sequence[date],
+    entered: Sequence[invoices.Stated] = (),
+    engine: str = DUCKDB,
+) -> list[invoices.Match]:
+    """Compare imported invoice details and entered invoice totals with the lines of billing months, to the cent."""
+    actor.must("cost:read")
+    details = await store.invoice_details(tx, lake, months)
+    stated = [
+        invoices.Stated(month.replace(day=1), invoice, kind or "", currency, amount, issuer or "")
+        for invoice, issuer, month, kind, currency, amount in details.iter_rows()
+    ]
+    span = Period(min(months), max(months) + timedelta(days=1))
+    rows = await store.ask(tx, lake, queries.invoice_totals(months), period=span, engine=engine)
+    billed = [
+        invoices.Billed(
+            row["month"], row["invoice_id"] or "", row["charge_category"], row["currency"], row["cost"], row["lines"]
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+    return invoices.match([*stated, *entered], billed)
+
+
+def plan_commitment(
+    actor: Actor, *, scenarios: planner.Floats, on_demand: planner.Floats, committed: planner.Floats, held: float = 0.0
+) -> planner.Plan:
+    """Choose how much to commit to, over forecast scenarios; see :func:`~…rules.commitments.plan`.
+
+    Raises:
+        Invalid: Shapes do not fit or a value is negative or not finite.
+    """
+    actor.must("cost:read")
+    try:
+        return planner.plan(np.asarray(scenarios), planner.Offer(on_demand, committed), held=held)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
