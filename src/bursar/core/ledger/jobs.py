@@ -34,3 +34,6 @@ async def prove(ctx: Context, *, org: str) -> int:
     if faults:
         raise GiveUp("; ".join(f"{fault.what}: {fault.where}" for fault in faults))
     return 0
+
+
+JOBS = (expire, prove)

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from bursar.core.ledger.rules import chain
 from bursar.core.ledger.rules.admit import Batch, Outcome
 from bursar.core.ledger.rules.orders import BATCH_MAX, Action, Guard, Order
@@ -273,3 +275,39 @@ async def add_rates(
         for base, quote, day, rate in rates
     ]
     await account_store.add_rates(tx, rows)
+
+
+def account_listing(tx: Tx, actor: Actor) -> sa.Select[Any]:
+    """Select the accounts with their volumes, without order."""
+    actor.must("ledger:read")
+    return account_store.listing(tx)
+
+
+def transfer_listing(tx: Tx, actor: Actor, *, of_account: UUID | None = None) -> sa.Select[Any]:
+    """Select transfers of one account or of all, without order."""
+    actor.must("ledger:read")
+    return transfer_store.listing(tx, of_account=of_account)
+
+
+async def get_account(tx: Tx, actor: Actor, *, account: UUID) -> sa.Row[Any]:
+    """Return one account with its volumes.
+
+    Raises:
+        NotFound: There is none.
+    """
+    actor.must("ledger:read")
+    if (row := await account_store.by_id(tx, account)) is None:
+        raise NotFound("account", str(account))
+    return row
+
+
+async def get_transfer(tx: Tx, actor: Actor, *, transfer: UUID) -> sa.Row[Any]:
+    """Return one transfer.
+
+    Raises:
+        NotFound: There is none.
+    """
+    actor.must("ledger:read")
+    if (row := await transfer_store.by_id(tx, transfer)) is None:
+        raise NotFound("transfer", str(transfer))
+    return row

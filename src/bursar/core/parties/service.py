@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
+
 from bursar.core.parties import store
 from bursar.core.parties.rules import identifiers, names
 from bursar.infra.db import Tx, new_id
@@ -50,14 +52,14 @@ async def resolve(tx: Tx, actor: Actor, *, mentions: Sequence[Mention], now: dat
 
     Args:
         tx: Writing transaction.
-        actor: Needs ``parties:write``.
+        actor: Needs ``party:write``.
         mentions: At most 1,000,000; equal ones cost nothing.
         now: Instant, aware.
 
     Returns:
         Shape (n,): party ids; None where a mention has neither a name nor a usable identifier.
     """
-    actor.must("parties:write")
+    actor.must("party:write")
     if len(mentions) > MENTIONS_MAX:
         raise TooLarge("The number of mentions", MENTIONS_MAX, "mentions")
     distinct = dict.fromkeys(mentions)
@@ -180,7 +182,7 @@ async def merge(tx: Tx, actor: Actor, *, keep: UUID, gone: UUID, now: datetime) 
         NotFound: One of them does not exist.
         Conflict: One of them is merged into another already, or they are the same.
     """
-    actor.must("parties:write")
+    actor.must("party:merge")
     await store.lock(tx)
     await _standing(tx, keep)
     await _standing(tx, gone)
@@ -210,7 +212,7 @@ async def split(
         NotFound: There is no such party.
         Invalid: Something to split off does not belong to it, or nothing is left of it.
     """
-    actor.must("parties:write")
+    actor.must("party:merge")
     await store.lock(tx)
     await _standing(tx, party)
     has = {row.key for row in await store.names_of(tx, party)}
@@ -237,7 +239,7 @@ async def undo(tx: Tx, actor: Actor, *, change: UUID, now: datetime) -> None:
         NotFound: There is no such change.
         Conflict: It was undone already, or is itself an undo.
     """
-    actor.must("parties:write")
+    actor.must("party:merge")
     await store.lock(tx)
     row = await store.one_change(tx, change)
     if row is None:
@@ -278,7 +280,7 @@ async def _note(
 
 async def keep_apart(tx: Tx, actor: Actor, *, one: UUID, other: UUID, now: datetime) -> None:
     """Remember that two parties are different; they are never suggested again."""
-    actor.must("parties:write")
+    actor.must("party:merge")
     await _standing(tx, one)
     await _standing(tx, other)
     await store.answer(tx, one, other, state="different", now=now)
@@ -291,7 +293,7 @@ async def rename(tx: Tx, actor: Actor, *, party: UUID, name: str) -> None:
         Invalid: The name is empty or over 500 characters.
         NotFound: There is no such party.
     """
-    actor.must("parties:write")
+    actor.must("party:write")
     if not 0 < len(name.strip()) <= NAME_CHARS_MAX or "\x00" in name:
         raise Invalid(f"A name has 1 to {NAME_CHARS_MAX} characters")
     if not await store.rename(tx, party, to=name.strip()):
@@ -300,5 +302,43 @@ async def rename(tx: Tx, actor: Actor, *, party: UUID, name: str) -> None:
 
 async def current(tx: Tx, actor: Actor, *, parties: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:
     """Return for each id the party it is today (after merges) and its name."""
-    actor.must("parties:read")
+    actor.must("party:read")
     return await store.current(tx, parties)
+
+
+def listing(tx: Tx, actor: Actor, *, starts: str = "") -> sa.Select[Any]:
+    """Select the parties that stand for themselves, without order; ``starts`` narrows by the beginning of the name."""
+    actor.must("party:read")
+    return store.listing(tx, starts=starts)
+
+
+def suggestions(tx: Tx, actor: Actor) -> sa.Select[Any]:
+    """Select the open suggestions with both names, without order."""
+    actor.must("party:read")
+    return store.open_suggestions(tx)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A party with everything that leads to it."""
+
+    id: UUID
+    name: str
+    merged_into: UUID | None
+    names: Sequence[tuple[str, str]]
+    identifiers: Sequence[tuple[str, str]]
+
+
+async def get(tx: Tx, actor: Actor, *, party: UUID) -> Known:
+    """Return a party with its names (key, as written) and identifiers (scheme, value).
+
+    Raises:
+        NotFound: There is no such party.
+    """
+    actor.must("party:read")
+    row = await store.one(tx, party)
+    if row is None:
+        raise NotFound("party", str(party))
+    spelt = [(name.key, name.written) for name in await store.names_of(tx, party)]
+    pairs = [(one.scheme, one.value) for one in await store.identifiers_of(tx, party)]
+    return Known(row.id, row.name, row.merged_into, spelt, pairs)

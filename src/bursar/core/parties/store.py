@@ -6,12 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 
 from bursar.core.parties.tables import change, identifier, name, party, suggestion
 from bursar.infra.db import Tx
-
 
 COPY_FROM = 500
 """Rows from which COPY pays."""
@@ -168,10 +166,10 @@ async def answer(tx: Tx, one_id: UUID, other_id: UUID, *, state: str, now: datet
     )
 
 
-async def open_suggestions(tx: Tx, *, after: tuple[UUID, UUID] | None, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return open suggestions with both names."""
+def open_suggestions(tx: Tx) -> sa.Select[Any]:
+    """Select open suggestions with both names, without order."""
     a, b, s = party.alias("a"), party.alias("b"), suggestion.c
-    query = (
+    return (
         sa.select(s.one, a.c.name.label("one_name"), s.other, b.c.name.label("other_name"), s.certainty, s.because)
         .select_from(
             suggestion.join(a, sa.and_(a.c.org == s.org, a.c.id == s.one)).join(
@@ -180,19 +178,10 @@ async def open_suggestions(tx: Tx, *, after: tuple[UUID, UUID] | None, limit: in
         )
         .where(tx.own(suggestion), s.state == "open", a.c.merged_into.is_(None), b.c.merged_into.is_(None))
     )
-    if after is not None:
-        query = query.where(
-            sa.tuple_(s.one, s.other) > sa.tuple_(sa.literal(after[0], pg.UUID()), sa.literal(after[1], pg.UUID()))
-        )
-    return await tx.all(query.order_by(s.one, s.other).limit(limit))
 
 
-async def page(tx: Tx, *, starts: str, after: tuple[str, UUID] | None, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return parties by name, those merged away left out."""
+def listing(tx: Tx, *, starts: str) -> sa.Select[Any]:
+    """Select parties that stand for themselves, without order."""
     p = party.c
     query = sa.select(p.id, p.name, p.created_at).where(tx.own(party), p.merged_into.is_(None))
-    if starts:
-        query = query.where(sa.func.lower(p.name).startswith(starts.lower(), autoescape=True))
-    if after is not None:
-        query = query.where(sa.tuple_(p.name, p.id) > sa.tuple_(sa.literal(after[0]), sa.literal(after[1], pg.UUID())))
-    return await tx.all(query.order_by(p.name, p.id).limit(limit))
+    return query.where(sa.func.lower(p.name).startswith(starts.lower(), autoescape=True)) if starts else query

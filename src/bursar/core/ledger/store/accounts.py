@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from bursar.core.ledger.tables import account, rate
 from bursar.infra.db import Tx
@@ -34,6 +34,11 @@ async def by_codes(tx: Tx, codes: Sequence[str]) -> Sequence[sa.Row[Any]]:
 async def by_id(tx: Tx, id_: UUID) -> sa.Row[Any] | None:
     """Return one account, or None."""
     return await tx.one(sa.select(*_SHOWN).where(tx.own(account), account.c.id == id_))
+
+
+def listing(tx: Tx) -> sa.Select[Any]:
+    """Select accounts, without order."""
+    return sa.select(*_SHOWN).where(tx.own(account))
 
 
 async def page(tx: Tx, *, after: str | None, limit: int) -> Sequence[sa.Row[Any]]:
@@ -69,8 +74,8 @@ async def rates(tx: Tx, *, quote: str, bases: Sequence[str], day: date, known_at
     r = rate.c
     query = (
         sa.select(r.base, r.rate, r.day, r.source)
+        .ext(distinct_on(r.base))
         .where(tx.own(rate), r.quote == quote, r.base.in_(bases), r.day <= day, r.recorded_at <= known_at)
-        .distinct(r.base)
         .order_by(r.base, r.day.desc(), r.recorded_at.desc(), r.id.desc())
     )
     return await tx.all(query)

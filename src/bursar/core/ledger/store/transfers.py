@@ -174,18 +174,11 @@ async def next_due(tx: Tx) -> datetime | None:
     return found
 
 
-async def page(tx: Tx, *, of_account: UUID | None, after: UUID | None, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return transfers, the newest first, of one account or of all."""
+def listing(tx: Tx, *, of_account: UUID | None) -> sa.Select[Any]:
+    """Select transfers of one account or of all, without order."""
     t = transfer.c
-    query = sa.select(
-        t.id, t.key, t.kind, t.debit, t.credit, t.amount, t.currency, t.value_day, t.recorded_at, t.due, t.of, t.entry, t.party, t.memo, t.tags,
-        t.actor,
-    ).where(tx.own(transfer))  # fmt: skip
-    if of_account is not None:
-        query = query.where(sa.or_(t.debit == of_account, t.credit == of_account))
-    if after is not None:
-        query = query.where(t.id < after)
-    return await tx.all(query.order_by(t.id.desc()).limit(limit))
+    query = sa.select(transfer).where(tx.own(transfer))
+    return query if of_account is None else query.where(sa.or_(t.debit == of_account, t.credit == of_account))
 
 
 async def by_id(tx: Tx, id_: UUID) -> sa.Row[Any] | None:

@@ -1,0 +1,203 @@
+"""Reports and exports; see the package."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from bursar.core.ledger.rules import reports
+from bursar.core.ledger.rules.exports import Beancount, Row, csv_text
+from bursar.core.ledger.rules.reports import Line, Rate, Section
+from bursar.core.ledger.store import accounts as account_store
+from bursar.core.ledger.store import reports as store
+from bursar.infra.db import Tx
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Invalid
+
+EXPORT_ROWS = 2_000
+"""Transfers written at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBalance:
+    """Every account with its debits and credits; ``totals`` are the debits of each currency, equal to its credits."""
+
+    lines: Sequence[Line]
+    totals: dict[str, int]
+
+
+async def trial_balance(
+    tx: Tx, actor: Actor, *, on: date | None = None, known_at: datetime | None = None
+) -> TrialBalance:
+    """Return the balances at the end of a value date, as known at an instant; today's when neither is given."""
+    actor.must("ledger:read")
+    whole = on is None and known_at is None
+    lines = await store.current_lines(tx) if whole else await store.lines(tx, until=on, known_at=known_at)
+    return TrialBalance(lines, reports.check_trial_balance(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class IncomeStatement:
+    """Income and expenses of a period; ``earnings`` are income less expenses by currency, minor units."""
+
+    sections: Sequence[Section]
+    earnings: dict[str, int]
+
+
+async def income_statement(tx: Tx, actor: Actor, *, since: date, until: date) -> IncomeStatement:
+    """Return what was earned and spent with value dates from ``since`` to ``until``, both included."""
+    actor.must("ledger:read")
+    _check_period(since, until)
+    lines = await store.lines(tx, since=since, until=until, kinds=("income", "expense"))
+    return IncomeStatement(reports.sections(lines, ("income", "expense")), reports.earnings(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceSheet:
+    """Assets, liabilities and equity at the end of a day, with the earnings until then, which are part of equity."""
+
+    sections: Sequence[Section]
+    earnings: dict[str, int]
+
+
+async def balance_sheet(tx: Tx, actor: Actor, *, on: date, known_at: datetime | None = None) -> BalanceSheet:
+    """Return the balance sheet at the end of ``on``; assets equal liabilities, equity and earnings in each currency."""
+    actor.must("ledger:read")
+    lines = await store.lines(tx, until=on, known_at=known_at)
+    sections, earned = reports.sections(lines, ("asset", "liability", "equity")), reports.earnings(lines)
+    for currency in {section.currency for section in sections} | earned.keys():
+        side = {section.kind: section.total for section in sections if section.currency == currency}
+        if side.get("asset", 0) != side.get("liability", 0) + side.get("equity", 0) + earned.get(currency, 0):
+            raise reports.OutOfBalance(currency)
+    return BalanceSheet(sections, earned)
+
+
+@dataclass(frozen=True, slots=True)
+class Revaluation:
+    """Balances in one currency at stated rates.
+
+    Attributes:
+        into: The reporting currency.
+        worth: Account id to its balance in minor units of ``into``; accounts without a rate are left out.
+        gain: Unrealised exchange gain of open ``fx:`` positions, minor units of ``into``.
+        rates: The rates used.
+        missing: Currencies without a rate on or before the day.
+    """
+
+    into: str
+    worth: dict[UUID, int]
+    gain: int
+    rates: dict[str, Rate]
+    missing: Sequence[str]
+
+
+async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: datetime) -> Revaluation:
+    """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known."""
+    actor.must("ledger:read")
+    lines = await store.lines(tx, until=on, known_at=known_at)
+    foreign = sorted({line.currency for line in lines} - {into})
+    found = await account_store.rates(tx, quote=into, bases=foreign, day=on, known_at=known_at) if foreign else []
+    rates = {row.base: Rate(row.base, row.rate, row.day, row.source) for row in found}
+    worth = {
+        line.account: line.balance
+        if line.currency == into
+        else reports.translated(line.balance, line.currency, into, rates[line.currency].rate)
+        for line in lines
+        if line.currency == into or line.currency in rates
+    }
+    gain, _ = reports.revalued(lines, into, rates)
+    return Revaluation(into, worth, gain, rates, sorted(set(foreign) - rates.keys()))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one party, or one value of a tag, moved: debits and credits in minor units; ``key`` is None for the rest."""
+
+    key: str | None
+    kind: str
+    currency: str
+    debits: int
+    credits: int
+
+
+async def by_party(tx: Tx, actor: Actor, *, since: date, until: date) -> list[Group]:
+    """Return income and expenses of a period by party."""
+    return await _grouped(tx, actor, since, until, None)
+
+
+async def by_tag(tx: Tx, actor: Actor, *, tag: str, since: date, until: date) -> list[Group]:
+    """Return income and expenses of a period by the value of a tag."""
+    return await _grouped(tx, actor, since, until, tag)
+
+
+async def _grouped(tx: Tx, actor: Actor, since: date, until: date, tag: str | None) -> list[Group]:
+    actor.must("ledger:read")
+    _check_period(since, until)
+    rows = await store.grouped(tx, since=since, until=until, tag=tag, kinds=("income", "expense"))
+    return [Group(row[0], row.kind, row.currency, int(row.debits), int(row.credits)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What came into and went out of cash against one account, minor units."""
+
+    kind: str
+    code: str
+    currency: str
+    inflow: int
+    outflow: int
+
+
+async def cash_flow(tx: Tx, actor: Actor, *, cash: str, since: date, until: date) -> list[Flow]:
+    """Return where cash came from and went to; ``cash`` is the code prefix of the cash accounts."""
+    actor.must("ledger:read")
+    _check_period(since, until)
+    if not cash:
+        raise Invalid("Say which accounts are cash", "Send the prefix of their codes, such as asset:bank")
+    rows = await store.cash_flow(tx, cash=cash, since=since, until=until)
+    return [Flow(row.kind, row.code, row.currency, int(row.inflow), int(row.outflow)) for row in rows]
+
+
+def _check_period(since: date, until: date) -> None:
+    if since > until:
+        raise Invalid(f"The period begins on {since}, after its end on {until}")
+
+
+async def export(tx: Tx, actor: Actor, *, form: str) -> AsyncIterator[str]:
+    """Yield the books as ``beancount`` or ``csv`` text, a piece at a time.
+
+    Raises:
+        Invalid: The form is neither.
+    """
+    actor.must("ledger:read")
+    if form not in {"beancount", "csv"}:
+        raise Invalid(f"{form[:20]!r} is no form of export", "Use beancount or csv")
+    writer: Beancount | None = None
+    after: UUID | None = None
+    while True:
+        rows = [Row(*tuple(row)) for row in await store.exported(tx, after=after, limit=EXPORT_ROWS)]
+        if form == "beancount":
+            if writer is None:
+                writer = Beancount(await _accounts(tx))
+                yield writer.opening(await _first_day(tx))
+            yield writer.transactions(rows)
+        else:
+            yield csv_text(rows, header=after is None)
+        if len(rows) < EXPORT_ROWS:
+            return
+        after = rows[-1].id
+
+
+async def _accounts(tx: Tx) -> list[tuple[str, str, str, date]]:
+    found: list[tuple[str, str, str, date]] = []
+    after: str | None = None
+    while rows := await account_store.page(tx, after=after, limit=EXPORT_ROWS):
+        found += [(row.code, row.kind, row.currency, row.opened_at.date()) for row in rows]
+        after = rows[-1].code
+    return found
+
+
+async def _first_day(tx: Tx) -> date:
+    day: Any = await tx.scalar("select min(value_day) from ledger_transfer where org = :org", {"org": tx.org})
+    return day if isinstance(day, date) else date.max
