@@ -15,10 +15,9 @@ metadata = sa.MetaData(
         "uq": "%(table_name)s_%(column_0_N_name)s_key",
         "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
     }
 )
-"""Every table of every feature; migrations are compared with it."""
+"""Every table of every feature; migrations are compared with it. Check constraints are named by hand."""
 
 
 def tenant_table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> sa.Table:

@@ -47,6 +47,9 @@ lake_file = tenant_table(
     sa.Column("dropped_at", sa.DateTime(timezone=True)),
     sa.Column("dropped_by", sa.Uuid),
     sa.Column("made_by", sa.Uuid, nullable=False),
+    sa.UniqueConstraint("org", "path", name="lake_file_path_key"),
+    sa.Index("lake_file_visible", "org", "dataset", "month", postgresql_where=sa.text("dropped_at is null")),
+    sa.Index("lake_file_batch", "org", "batch"),
 )
 
 

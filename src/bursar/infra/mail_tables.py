@@ -20,8 +20,8 @@ outbox = tenant_table(
     sa.Column("changed_at", _INSTANT, nullable=False, server_default=sa.func.now()),
     sa.Column("error", sa.Text),
     sa.Column("reached", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
-    sa.CheckConstraint("channel in ('mail', 'alert')", name="channel"),
-    sa.CheckConstraint("state in ('queued', 'sending', 'sent', 'unknown', 'dead')", name="state"),
+    sa.CheckConstraint("channel in ('mail', 'alert')", name="mail_outbox_channel_check"),
+    sa.CheckConstraint("state in ('queued', 'sending', 'sent', 'unknown', 'dead')", name="mail_outbox_state_check"),
 )
 """``facts`` may hold links that sign somebody in; they are wiped as soon as the row is sent or given up. ``reached`` are the
 alert targets that have it, by a hash of their address."""

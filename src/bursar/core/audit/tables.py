@@ -41,7 +41,7 @@ block = tenant_table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("sealed_at", _INSTANT, nullable=False),
-    sa.CheckConstraint("number > 0", name="number"),
-    sa.CheckConstraint("rows > 0", name="rows"),
+    sa.CheckConstraint("number > 0", name="audit_block_number_check"),
+    sa.CheckConstraint("rows > 0", name="audit_block_rows_check"),
 )
 """Holds the entries of one ``cluster`` with ``from <= (xid, id) < upto``. ``leaves``: id and half a digest of each row."""

@@ -58,4 +58,5 @@ event = tenant_table(
     sa.Column("after", pg.JSONB, nullable=False),
     sa.Column("undone", sa.Boolean, nullable=False),
     sa.ForeignKeyConstraint(["org", "finding"], ["finding.org", "finding.id"], name="finding_event_finding_fkey"),
+    sa.Index("finding_event_of", "org", "finding", "at"),
 )

@@ -166,7 +166,7 @@ key = global_table(
     sa.Column("used_at", _INSTANT),
     sa.Column("used_from", sa.Text, nullable=False),
     sa.Column("revoked_at", _INSTANT),
-    sa.CheckConstraint("slot in (0, 1)", name="slot"),
+    sa.CheckConstraint("slot in (0, 1)", name="identity_key_slot_check"),
     sa.Index(
         "identity_key_live_slot", "org", "lineage", "slot", unique=True, postgresql_where=sa.text("revoked_at is null")
     ),

@@ -47,6 +47,8 @@ batch = tenant_table(
     ),
     sa.CheckConstraint("rows_read = rows_taken + rows_known + rows_refused", name="intake_batch_rows_add_up"),
     sa.CheckConstraint("state in ('imported', 'refused', 'reverted')", name="intake_batch_state_check"),
+    sa.Index("intake_batch_document", "org", "document"),
+    sa.Index("intake_batch_recent", "org", "imported_at", "id"),
 )
 
 problem = tenant_table(

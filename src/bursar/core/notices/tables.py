@@ -41,7 +41,7 @@ delivery = tenant_table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("next_at", _INSTANT),
     sa.Column("ended_at", _INSTANT),
-    sa.CheckConstraint("state in ('pending', 'delivered', 'failed')", name="state"),
+    sa.CheckConstraint("state in ('pending', 'delivered', 'failed')", name="webhook_delivery_state_check"),
     sa.ForeignKeyConstraint(
         ["org", "endpoint"],
         ["webhook_endpoint.org", "webhook_endpoint.id"],
