@@ -10,7 +10,7 @@ from uuid import UUID
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bursar.connectors.prices.columns import TABLE
@@ -22,7 +22,7 @@ from bursar.parts.cloud.prices import rules, store
 from bursar.parts.cloud.prices.rules import COLUMNS, KEY, Shape, Wanted, checked, merge
 from bursar.parts.cloud.prices.service import COMPARED_MAX, PriceList, must_find
 
-ACTOR = Actor(UUID(int=1), "person:1", frozenset({"cloud:read", "cloud:refresh"}))
+ACTOR = Actor(UUID(int=1), "person:1", frozenset({"price:read", "price:write", "cloud:refresh"}))
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
@@ -132,6 +132,7 @@ def test_another_service_of_the_region_is_left_alone(tmp_path: Path) -> None:
 readings = st.lists(st.dictionaries(st.sampled_from("ABCD"), st.integers(1, 3), min_size=1), min_size=1, max_size=6)
 
 
+@settings(deadline=None, max_examples=60)
 @given(readings)
 def test_merging_readings_keeps_every_price_of_every_day(history: list[dict[str, int]]) -> None:
     start, known = date(2026, 1, 1), rules.empty()

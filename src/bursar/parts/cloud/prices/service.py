@@ -1,5 +1,6 @@
 """Use cases: the price of something on a day, the same machine elsewhere, reading catalogues, packs for closed sites."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -168,7 +169,7 @@ class PriceList:
             for region in catalogue.regions:
                 frame = await catalogue.read(region, day=now.date())
                 if frame is not None:
-                    count += self.take(frame, day=now.date())
+                    count += await asyncio.to_thread(self.take, frame, day=now.date())
         except Refusal as refusal:
             self.tables.report(catalogue.name, now, error=str(refusal))
             raise
@@ -177,13 +178,13 @@ class PriceList:
 
     def pack(self, actor: Actor, document: Path) -> int:
         """Write all prices into one file for a site without network; return how many."""
-        actor.must("cloud:refresh")
+        actor.must("price:read")
         self.book()
         return self.tables.pack(document)
 
     def load(self, actor: Actor, document: Path, *, now: datetime) -> int:
         """Merge a pack made elsewhere; the whole pack is checked before anything changes. Return how many prices."""
-        actor.must("cloud:refresh")
+        actor.must("price:write")
         tables = list(self.tables.unpack(document))
         if not tables:
             raise Invalid("The price pack is empty.", "Make one with `bursar prices pack`.")
@@ -200,7 +201,7 @@ class PriceList:
 
     def providers(self, actor: Actor, *, today: date) -> list[ProviderStatus]:
         """Return how fresh every provider's prices are."""
-        actor.must("cloud:read")
+        actor.must("price:read")
         table, known = self.book().table, self.tables.statuses()
         grouped = table.group_by("provider").agg(
             pl.col("region").n_unique().alias("regions"),
