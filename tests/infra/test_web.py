@@ -13,11 +13,26 @@ import sqlalchemy as sa
 
 from bursar.core.operations.tables import objective
 from bursar.infra.db import Database
+from bursar.infra.embedded_postgres import APP, EmbeddedPostgres
 from bursar.infra.metrics import Metrics
 from bursar.infra.web import PUBLIC, TheDb, create_app, etag, router, routes_of
 from bursar.infra.web_bodies import JSON_DEPTH_MAX
 from bursar.infra.web_pages import BadCursor, pack, unpack
 from tests.infra.webapp import SETTINGS, Effects, authenticate, client_of, small_app
+
+
+@pytest.fixture(scope="module")
+async def db(postgres: EmbeddedPostgres, module_database: str) -> AsyncIterator[Database]:
+    """One database for all tests here: what they write they do not expect to be alone with."""
+    shared = Database(postgres.url(APP, module_database), pool_size=4)
+    yield shared
+    await shared.close()
+
+
+@pytest.fixture
+async def no_things(db: Database) -> None:
+    async with db.system("test", write=True) as tx:
+        await tx.run(sa.delete(objective).where(objective.c.kind == "thing"))
 
 
 @pytest.fixture
@@ -303,7 +318,9 @@ async def test_an_unchanged_resource_is_not_sent_again(writer: httpx2.AsyncClien
     assert again.headers["etag"] == first.headers["etag"]
 
 
-async def test_pages_cover_a_list_without_gap_or_overlap(writer: httpx2.AsyncClient, db: Database) -> None:
+async def test_pages_cover_a_list_without_gap_or_overlap(
+    writer: httpx2.AsyncClient, db: Database, no_things: None
+) -> None:
     row = {"kind": "thing", "budget": 1, "unit": "s", "share": 1, "about": ""}
     names = [f"n{number:03}" for number in range(23)]
     async with db.system("test", write=True) as tx:
@@ -323,7 +340,7 @@ async def test_pages_cover_a_list_without_gap_or_overlap(writer: httpx2.AsyncCli
     assert pages == 5
 
 
-async def test_a_cursor_of_another_list_or_organisation_is_refused(db: Database) -> None:
+async def test_a_cursor_of_another_list_or_organisation_is_refused(db: Database, no_things: None) -> None:
     row = {"kind": "thing", "budget": 1, "unit": "s", "share": 1, "about": ""}
     async with db.system("test", write=True) as tx:
         await tx.run(sa.insert(objective), [row | {"name": name} for name in "abc"])

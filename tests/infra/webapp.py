@@ -184,6 +184,7 @@ def things(effects: Effects) -> Router:  # noqa: C901, PLR0915  a test applicati
 
 
 SETTINGS = WebSettings(version="1", base_url="http://bursar.test", cursor_key=b"k" * 32)
+"""With the limits of the product."""
 
 
 def small_app(db: Database, effects: Effects | None = None, settings: WebSettings = SETTINGS, **more: Any) -> FastAPI:

@@ -132,9 +132,9 @@ class Metrics:
             self._tally(MODEL, (name, version)).add(seconds)
 
     def job(self, task: str, result: str, seconds: float) -> None:
-        """Count one run of a job; ``result`` is ``ok``, ``failed`` or ``dead``."""
+        """Count one run of a job; ``result`` is ``ok``, ``failed`` (tried again), ``dead`` or ``cancelled``."""
         with self._lock:
-            self._tally(JOB, (task, result)).add(seconds, failed=result != "ok")
+            self._tally(JOB, (task, result)).add(seconds, failed=result in {"failed", "dead"})
 
     def count(self, name: str, labels: Mapping[str, str] | None = None, by: float = 1) -> None:
         """Add to the counter ``bursar_<name>_total``."""

@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from fastapi import FastAPI
+from sqlalchemy.pool import QueuePool
 from starlette.types import ASGIApp
 
 from bursar.infra import log
@@ -84,6 +85,11 @@ def _observe_statement(seconds: float, statement: object) -> None:
         log.logger("database").warning("slow statement", ms=round(seconds * 1000, 1), statement=text)
 
 
+def _in_use(db: Database) -> float:
+    pool = db.engine.pool
+    return float(pool.checkedout()) if isinstance(pool, QueuePool) else 0.0
+
+
 async def _sweeping(db: Database) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
@@ -125,6 +131,7 @@ def create_app(
     """
     if _observe_statement not in query_observers:
         query_observers.append(_observe_statement)
+    metrics.gauge("db_connections_in_use", "Database connections checked out of the pool.", lambda: _in_use(db))
 
     @asynccontextmanager
     async def running_app(app: FastAPI) -> AsyncIterator[None]:

@@ -97,6 +97,7 @@ class Exchange:
         database_s: Seconds spent in the database so far.
         statements: Statements run so far.
         if_match: The If-Match header.
+        traceparent: The ``traceparent`` header (W3C Trace Context).
         limit_headers: Headers that tell the rate limit.
         cors_headers: Headers for a page of another origin.
         reply_headers: Headers that the handler adds to a good answer.
@@ -118,6 +119,7 @@ class Exchange:
     database_s: float = 0.0
     statements: int = 0
     if_match: str | None = None
+    traceparent: str = ""
     reply_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     limit_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list)

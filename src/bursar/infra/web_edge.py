@@ -147,6 +147,7 @@ class Edge:
         scope[EXCHANGE] = exchange
         reply = Reply(exchange, send, headers.get(b"if-none-match"))
         token = running.set(exchange)
+        facts = log.request_facts.set({"request_id": exchange.id})
         try:
             await self._answer(scope, receive, reply, headers)
         except ClientDisconnect:
@@ -157,6 +158,7 @@ class Edge:
                 raise  # the answer has begun: only closing the connection tells the client that it is cut
             await self._refuse(exchange, error, reply)
         finally:
+            log.request_facts.reset(facts)
             running.reset(token)
             self._end(exchange)
 
@@ -173,6 +175,8 @@ class Edge:
             secure=secure,
             started_s=time.perf_counter(),
         )
+        if b"traceparent" in headers:
+            exchange.traceparent = headers[b"traceparent"].decode("latin-1")
         if settings.cors_origins:
             exchange.cors_headers = cors(headers.get(b"origin"), settings)
         return exchange
@@ -232,6 +236,7 @@ class Edge:
             await self._charge(exchange, f"address {bucket_of(exchange.address)}", settings.anonymous_per_min)
             raise
         exchange.actor = actor
+        log.request_facts.set({"request_id": exchange.id, "actor": actor.name, "org": str(actor.org)})
         if declared.limit == "usual":
             await self._charge(exchange, f"actor {actor.org.hex} {actor.name}", settings.actor_per_min)
         if declared.right != SIGNED_IN and declared.right not in actor.rights:
@@ -333,8 +338,7 @@ class Edge:
         await reply({"type": "http.response.body", "body": body})
 
     def _crashed(self, exchange: Exchange, error: Exception) -> None:
-        facts = {"request_id": exchange.id, "route": exchange.template, "method": exchange.method}
-        self._log.error("request crashed", exc_info=error, **facts)
+        self._log.error("request crashed", exc_info=error, route=exchange.template, method=exchange.method)
 
     def _end(self, exchange: Exchange) -> None:
         elapsed_s = time.perf_counter() - exchange.started_s
