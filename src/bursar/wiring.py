@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
 """Every line schema a connector may return."""
 
+FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *planning.KINDS)
+"""Every kind of finding the advisors raise."""
+
 PARSER = "bursar.connectors.formats:parse_in_child"
 
 
@@ -162,9 +165,8 @@ async def advise(house: House, org: UUID) -> findings.Raised:
     async with house.db.reading(actor) as tx:
         found = await banking.advise(tx, actor, lake=house.lake)
         found += await planning.cost_anomalies(tx, actor, lake=house.lake, now=now)
-    kinds = (*banking.KINDS, *planning.KINDS)
     async with house.db.writing(actor) as tx:
-        return await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
+        return await findings.raise_(tx, actor, kinds=FINDING_KINDS, findings=found, now=now)
 
 
 async def review(

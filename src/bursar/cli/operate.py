@@ -82,6 +82,19 @@ def reference(write: Path | None) -> int:
     return OK
 
 
+@config.command("cli")
+@click.option("--write", type=click.Path(path_type=Path), default=None, help="Write it here.")
+def cli_reference(write: Path | None) -> int:
+    """Print docs/reference/cli.md."""
+    from bursar.cli.reference import reference as text
+
+    if write:
+        write.write_text(text(), encoding="utf-8")
+    else:
+        click.echo(text(), nl=False)
+    return OK
+
+
 @click.group()
 def audit() -> None:
     """The audit trail."""
