@@ -323,14 +323,23 @@ class Context:
 async def tell(db: Database, ticket: Ticket, kind: Kind, data: Mapping[str, Any], *, actor: Actor) -> None:
     """Write one event of a run in a transaction of its own; does nothing when the run was deleted meanwhile."""
     async with db.writing(actor) as tx:
-        of_run = sa.and_(tx.own(event), event.c.run == ticket.run)
-        exists = sa.select(run.c.id).where(tx.own(run), run.c.id == ticket.run).with_for_update()
-        if await tx.one(exists) is None:
-            return
-        last = await tx.scalar(sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0)).where(of_run))
-        await tx.run(sa.insert(event).values(org=ticket.org, run=ticket.run, seq=last + 1, kind=kind, data=dict(data)))
-        old = sa.and_(of_run, event.c.kind == "progress", event.c.seq <= last + 1 - PROGRESS_KEPT)
+        await told(tx, ticket, kind, data)
+
+
+async def told(tx: Tx, ticket: Ticket, kind: Kind, data: Mapping[str, Any]) -> sa.Row[Any] | None:
+    """Write one event of a run; returns when the run was done, or None where the run is gone."""
+    chosen = sa.select(run.c.done_at).where(tx.own(run), run.c.id == ticket.run).with_for_update()
+    found = await tx.one(chosen)
+    if found is None:
+        return None
+    of_run = sa.and_(tx.own(event), event.c.run == ticket.run)
+    last = sa.select(sa.func.coalesce(sa.func.max(event.c.seq), 0) + 1).where(of_run).scalar_subquery()
+    row = {"org": ticket.org, "run": ticket.run, "seq": last, "kind": kind, "data": dict(data)}
+    seq = await tx.scalar(sa.insert(event).values(row).returning(event.c.seq))
+    if kind == "progress" and seq > PROGRESS_KEPT:
+        old = sa.and_(of_run, event.c.kind == "progress", event.c.seq <= seq - PROGRESS_KEPT)
         await tx.run(sa.delete(event).where(old))
+    return found
 
 
 def is_final(error: BaseException) -> bool:

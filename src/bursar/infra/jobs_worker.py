@@ -25,7 +25,7 @@ from procrastinate.worker import Worker
 
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, connect_args
-from bursar.infra.jobs import NOBODY, Context, FencedDatabase, Job, Retaken, Ticket, is_final, tell
+from bursar.infra.jobs import NOBODY, Context, FencedDatabase, Job, Retaken, Ticket, is_final, tell, told
 from bursar.infra.jobs_rescue import DEAD_AFTER_S, measure, rescue, spare
 from bursar.infra.jobs_tables import run
 from bursar.infra.metrics import METRICS
@@ -178,9 +178,11 @@ class _Crew:
             tools=self.tools,
             clock=time.monotonic,
         )
-        if await self._is_done(ticket, context):
-            return
-        await self._tell(ticket, "started", {"attempt": queued.attempts + 1}, job)
+        if ticket.org != NOBODY:
+            async with fenced.writing(context.actor(ticket.org)) as tx:
+                begun = await told(tx, ticket, "started", {"attempt": queued.attempts + 1})
+            if begun is not None and begun.done_at is not None:
+                return
         facts = dict(payload.get("args") or {})
         if ticket.org != NOBODY and "org" in inspect.signature(job.run).parameters:
             facts["org"] = str(ticket.org)
@@ -191,14 +193,7 @@ class _Crew:
             async with fenced.writing(context.actor(ticket.org)) as tx:
                 mine = sa.and_(tx.own(run), run.c.id == ticket.run, run.c.done_at.is_(None))
                 await tx.run(sa.update(run).where(mine).values(done_at=sa.func.now(), result=result))
-        await self._tell(ticket, "done", {}, job)
-
-    async def _is_done(self, ticket: Ticket, context: Context) -> bool:
-        if ticket.org == NOBODY:
-            return False
-        async with self.db.reading(context.actor(ticket.org)) as tx:
-            done = sa.select(run.c.id).where(tx.own(run), run.c.id == ticket.run, run.c.done_at.is_not(None))
-            return await tx.one(done) is not None
+                await told(tx, ticket, "done", {})
 
     async def _failed(self, job: Job, ticket: Ticket, queued: jobs.Job, error: Exception) -> str:
         failures = queued.attempts - _spared(queued) + 1
