@@ -34,6 +34,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotFound
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchema
 from bursar.parts.banking import service as banking
+from bursar.parts.cloud import service as cloud
 from bursar.reports.review import Review, made
 from bursar.settings import Settings
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
 """Every line schema a connector may return."""
 
-FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *planning.KINDS)
+FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""
 
 PARSER = "bursar.connectors.formats:parse_in_child"
@@ -164,6 +165,7 @@ async def advise(house: House, org: UUID) -> findings.Raised:
     now = utc_now()
     async with house.db.reading(actor) as tx:
         found = await banking.advise(tx, actor, lake=house.lake)
+        found += await cloud.advise(tx, actor, lake=house.lake, now=now)
         found += await planning.cost_anomalies(tx, actor, lake=house.lake, now=now)
     async with house.db.writing(actor) as tx:
         return await findings.raise_(tx, actor, kinds=FINDING_KINDS, findings=found, now=now)

@@ -17,7 +17,8 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding, SourceRow
 from bursar.kernel.lines import COST_LINES
 from bursar.kernel.series import Panel
-from bursar.ml.anomaly.detect import Alert, AlertKind, Detection, Rules, detect
+from bursar.ml.anomaly.alerts import Alert, AlertKind, Detection, Rules
+from bursar.ml.anomaly.detect import detect
 
 KINDS = tuple(rules.KINDS.values())
 """Every kind of finding that planning raises."""

@@ -11,8 +11,8 @@ from bursar.kernel.finding import Evidence, Finding, Part, SourceRow
 from bursar.kernel.money import Money, exponent
 from bursar.kernel.period import Period
 from bursar.kernel.series import Floats, Panel
+from bursar.ml.anomaly.alerts import Alert, AlertKind
 from bursar.ml.anomaly.cause import explain
-from bursar.ml.anomaly.detect import Alert, AlertKind
 
 DAYS_A_YEAR = 365
 RECENT_DAYS = 14
