@@ -43,7 +43,6 @@ def _names() -> None:
         *_columns(sa.Text, "key"),
         *_columns(sa.Uuid, "party"),
         *_columns(sa.Text, "written"),
-        *_columns(pg.ARRAY(sa.Text), "blocks"),
         *_columns(sa.Text, "source"),
         *_columns(INSTANT, "added_at"),
         sa.PrimaryKeyConstraint("org", "key", name="party_name_pkey"),
@@ -51,7 +50,13 @@ def _names() -> None:
         sa.CheckConstraint("source in ('import', 'certain', 'person')", name="party_name_source_check"),
     )
     op.create_index("party_name_party_idx", "party_name", ["org", "party"])
-    op.create_index("party_name_blocks_idx", "party_name", ["blocks"], postgresql_using="gin")
+    op.create_table(
+        "party_block",
+        *_columns(sa.Uuid, "org"),
+        *_columns(sa.Text, "block", "key"),
+        sa.PrimaryKeyConstraint("org", "block", "key", name="party_block_pkey"),
+        sa.ForeignKeyConstraint(["org", "key"], ["party_name.org", "party_name.key"], name="party_block_key_fkey"),
+    )
     op.create_table(
         "party_identifier",
         *_columns(sa.Uuid, "org"),
@@ -97,7 +102,7 @@ def upgrade() -> None:
     """Create parties."""
     _names()
     _changes()
-    for table in ("party", "party_name", "party_identifier", "party_suggestion"):
+    for table in ("party", "party_name", "party_block", "party_identifier", "party_suggestion"):
         tenant_policy(op, table)
     tenant_policy(op, "party_change", append_only=True)
     op.execute(f"revoke delete on party from {APP}")
@@ -105,5 +110,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop parties."""
-    for table in ("party_change", "party_suggestion", "party_identifier", "party_name", "party"):
+    for table in ("party_change", "party_suggestion", "party_identifier", "party_block", "party_name", "party"):
         op.drop_table(table)

@@ -74,6 +74,8 @@ async def resolve(tx: Tx, actor: Actor, *, mentions: Sequence[Mention], now: dat
     answers = {mention: _party_of(work, mention.name, key, usable) for mention, (key, usable) in read.items()}
     await store.add_parties(tx, work.parties)
     await store.add_names(tx, work.names)
+    blocks = [{"block": block, "key": row["key"]} for row in work.names for block in names.blocks_of(row["key"])]
+    await store.add_blocks(tx, blocks)
     await store.add_identifiers(tx, work.identifiers)
     await store.add_suggestions(tx, list(work.suggestions.values()))
     return [answers[mention] for mention in mentions]
@@ -98,8 +100,8 @@ def _all_known(read: Any, work: _Work) -> bool:
 
 async def _fill_index(tx: Tx, work: _Work, unknown: Sequence[str]) -> None:
     blocks = sorted({block for key in unknown for block in names.blocks_of(key)})
-    for key, party, of in await store.in_blocks(tx, blocks, each_max=names.BLOCK_MAX) if blocks else ():
-        work.index.add(key, of)
+    for key, party in await store.in_blocks(tx, blocks, each_max=names.BLOCK_MAX) if blocks else ():
+        work.index.add(key, names.blocks_of(key))
         work.known_names[key] = party
 
 
@@ -149,7 +151,6 @@ def _learn(work: _Work, party: UUID, written: str, key: str, usable: Facts) -> N
                 "key": key,
                 "party": party,
                 "written": written[:NAME_CHARS_MAX],
-                "blocks": blocks,
                 "source": source,
                 "added_at": work.now,
             }

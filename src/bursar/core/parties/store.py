@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from bursar.core.parties.tables import change, identifier, name, party, suggestion
+from bursar.core.parties.tables import block, change, identifier, name, party, suggestion
 from bursar.infra.db import Tx
 
 COPY_FROM = 500
@@ -39,14 +39,15 @@ async def by_identifiers(tx: Tx, pairs: Sequence[tuple[str, str]]) -> dict[tuple
     return {(row.scheme, row.value): row.party for row in rows}
 
 
-async def in_blocks(tx: Tx, blocks: Sequence[str], *, each_max: int) -> list[tuple[str, UUID, list[str]]]:
-    """Return (key, party, blocks) of names that share a block, at most ``each_max`` of each block."""
+async def in_blocks(tx: Tx, blocks: Sequence[str], *, each_max: int) -> list[tuple[str, UUID]]:
+    """Return (key, party) of names that share a block, at most ``each_max`` of each block."""
     query = sa.text(
-        "select distinct n.key, n.party, n.blocks from unnest(cast(:blocks as text[])) b cross join lateral ("
-        " select key, party, blocks from party_name where org = :org and blocks @> array[b] limit :each_max) n"
+        "select distinct n.key, n.party from unnest(cast(:blocks as text[])) as b(block) cross join lateral ("
+        " select key from party_block where org = :org and block = b.block limit :each_max) k"
+        " join party_name n on n.org = :org and n.key = k.key"
     )
     rows = await tx.all(query, {"org": tx.org, "blocks": list(blocks), "each_max": each_max})
-    return [(row.key, row.party, row.blocks) for row in rows]
+    return [(row.key, row.party) for row in rows]
 
 
 async def _insert(tx: Tx, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, ignore: bool = False) -> None:
@@ -67,6 +68,11 @@ async def add_parties(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
 async def add_names(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert names; a key that is known stays with its party."""
     await _insert(tx, name, rows, ignore=True)
+
+
+async def add_blocks(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the blocks of new names."""
+    await _insert(tx, block, rows, ignore=True)
 
 
 async def add_identifiers(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -28,15 +28,21 @@ name = tenant_table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("party", sa.Uuid, nullable=False),
     sa.Column("written", sa.Text, nullable=False),
-    sa.Column("blocks", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("added_at", INSTANT, nullable=False),
     _party_key("party_name"),
     sa.CheckConstraint("source in ('import', 'certain', 'person')", name="party_name_source_check"),
     sa.Index("party_name_party_idx", "org", "party"),
-    sa.Index("party_name_blocks_idx", "blocks", postgresql_using="gin"),
 )
 """``key`` is the normalised name; ``source`` tells how it came to its party: first seen, matched with certainty, or said."""
+
+block = tenant_table(
+    "party_block",
+    sa.Column("block", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.ForeignKeyConstraint(["org", "key"], ["party_name.org", "party_name.key"], name="party_block_key_fkey"),
+)
+"""Names by block; equality is all that an index may be asked under row-level security."""
 
 identifier = tenant_table(
     "party_identifier",
