@@ -299,6 +299,9 @@ async def test_head_answers_as_get_without_a_body(writer: httpx2.AsyncClient) ->
 async def test_an_unseen_version_is_not_overwritten(writer: httpx2.AsyncClient, effects: Effects) -> None:
     tag = (await writer.get("/v1/things/a")).headers["etag"]
     missing = await writer.put("/v1/things/a", json={"name": "b"})
+    for malformed in ("", "abc", '"a" "b"', '"a",', '"' + "x" * 101 + '"'):
+        bad = await writer.put("/v1/things/a", json={"name": "b"}, headers={"if-match": malformed})
+        problem(bad, 422, "invalid")
     first = await writer.put("/v1/things/a", json={"name": "b"}, headers={"if-match": tag})
     second = await writer.put("/v1/things/a", json={"name": "c"}, headers={"if-match": tag})
 

@@ -19,7 +19,7 @@ from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
 from bursar.infra.web_bodies import BODY, JSON, announced, counted, parsed, whole
 from bursar.infra.web_context import EXCHANGE, Authenticator, Exchange, WebSettings, running
-from bursar.infra.web_etags import listed
+from bursar.infra.web_etags import check_if_match, listed
 from bursar.infra.web_headers import (
     SAFE_METHODS,
     bucket_of,
@@ -38,7 +38,6 @@ from bursar.infra.web_problems import (
     MEDIA_TYPE,
     CrossSite,
     MalformedAddress,
-    PreconditionMissing,
     UnknownHost,
     WrongMediaType,
     body_of,
@@ -204,8 +203,8 @@ class Edge:
         if cross_site(exchange.method, headers, self._settings):
             raise CrossSite
         await self._admit(exchange, route, headers)
-        if declared.edited and b"if-match" not in headers:
-            raise PreconditionMissing
+        if declared.edited:
+            check_if_match(exchange.if_match)
         scope["path_params"] = values
         scope["route"] = route
         scope["endpoint"] = route.endpoint

@@ -5,11 +5,12 @@ a request without ``If-Match`` is refused (428), and calls :meth:`Matching.must`
 """
 
 import hashlib
+import re
 from typing import Annotated
 
 from bursar.infra.web_context import Exchange, Given
 from bursar.infra.web_problems import PreconditionMissing
-from bursar.kernel.errors import Stale
+from bursar.kernel.errors import Invalid, Stale
 
 
 def etag(version: object) -> str:
@@ -20,6 +21,25 @@ def etag(version: object) -> str:
 def listed(header: str, tag: str) -> bool:
     """Tell whether ``tag`` is among the entity tags of an If-Match or If-None-Match ``header`` (weak ones compare too)."""
     return header.strip() == "*" or tag in {each.strip().removeprefix("W/") for each in header.split(",")}
+
+
+IF_MATCH = r'^(\*|(W/)?"[!#-~]{0,100}"(, ?(W/)?"[!#-~]{0,100}"){0,9})$'
+"""Form of an If-Match header: ``*`` or up to ten entity tags."""
+
+
+def check_if_match(header: str | None) -> None:
+    """Refuse a missing or malformed If-Match header.
+
+    Raises:
+        PreconditionMissing: There is none.
+        Invalid: It holds no entity tags.
+    """
+    if header is None:
+        raise PreconditionMissing
+    if not re.fullmatch(IF_MATCH, header):
+        raise Invalid(
+            "If-Match holds no entity tag.", fix="Send the ETag header of the version you read, quotes included."
+        )
 
 
 class Matching:

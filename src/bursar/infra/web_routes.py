@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from bursar.infra.web_bodies import ReadRequest
 from bursar.infra.web_context import with_given
+from bursar.infra.web_etags import IF_MATCH
 from bursar.infra.web_models import ProblemOut
 from bursar.infra.web_problems import MEDIA_TYPE
 from bursar.kernel.errors import Refusal
@@ -108,7 +109,7 @@ _MATCH_PARAMETER = {
     "in": "header",
     "required": True,
     "description": "The ETag of the version you have read.",
-    "schema": {"type": "string", "maxLength": 200, "pattern": "^[!-~ ]+$"},
+    "schema": {"type": "string", "pattern": IF_MATCH, "examples": ['"3f2a9c"']},
 }
 
 

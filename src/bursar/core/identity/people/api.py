@@ -14,6 +14,7 @@ from bursar.core.identity.rules.sessions import SecondFactorNeeded, SpentToken, 
 from bursar.core.identity.store import people as store
 from bursar.infra.clock import utc_now
 from bursar.infra.web import PUBLIC, SIGNED_IN, As, In, Out, TheDb, router
+from bursar.kernel.errors import NotFound
 
 r = router("people", tag="People", about="Sign up, set passwords, switch a second factor on.")
 
@@ -179,7 +180,7 @@ async def me(db: TheDb, actor: As) -> MeOut:
     )
 
 
-@r.patch("/v1/me", right=SIGNED_IN)
+@r.patch("/v1/me", right=SIGNED_IN, refusals=[NotFound])
 async def rename(body: RenameIn, db: TheDb, actor: As) -> MeOut:
     """Change the caller's own name."""
     await service.rename(db, actor, name=body.name, now=utc_now())
@@ -187,7 +188,12 @@ async def rename(body: RenameIn, db: TheDb, actor: As) -> MeOut:
 
 
 @r.post(
-    "/v1/me/password", right=SIGNED_IN, status_code=204, once="never", limit="log-in", refusals=[*_PASSWORD, *_PROOF]
+    "/v1/me/password",
+    right=SIGNED_IN,
+    status_code=204,
+    once="never",
+    limit="log-in",
+    refusals=[*_PASSWORD, *_PROOF, NotFound],
 )
 async def change_password(body: PasswordIn, db: TheDb, actor: As, means: Ours, place: From, response: Response) -> None:
     """Change the caller's own password; everything signed in is signed out, this session too."""
@@ -221,7 +227,7 @@ async def confirm_second_factor(body: CodeIn, db: TheDb, actor: As, means: Ours)
     status_code=204,
     once="never",
     limit="log-in",
-    refusals=[PasswordTooShort, *_PROOF],
+    refusals=[PasswordTooShort, *_PROOF, NotFound],
 )
 async def remove_second_factor(body: RemoveSecondFactorIn, db: TheDb, actor: As, means: Ours, place: From) -> None:
     """Switch the second factor off; the password must then have 15 characters."""

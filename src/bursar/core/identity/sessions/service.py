@@ -282,7 +282,8 @@ async def switch(
         NoOrganisation: They do not belong to it.
         NotFound: The caller has no browser session.
     """
-    assert actor.person is not None
+    if actor.person is None:
+        raise NotFound("session", "current")
     org, _ = await chosen_organisation(db, actor.person, organisation)
     async with db.writing(actor) as tx:
         row = await store.session_by_token(tx, digest(session))
