@@ -56,6 +56,7 @@ def line_svg(data: ChartData) -> str:
         disable_xml_declaration=True,
         range=(min(0.0, *shown.values), max(0.01, *shown.values)),
         y_labels_major_count=4,
+        margin_right=60,
         show_minor_y_labels=False,
         value_formatter=lambda value: f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.2f}",
     )

@@ -56,7 +56,7 @@ def _spike(aws: Aws, book: Notebook) -> None:
     )
     worth = excess(stream, calm, recurring=False)
     what = "Data transfer out of production rose fourteenfold for three days (a crawler fetched every product image)."
-    subjects = ("AWSDataTransfer", "DataTransfer-Out-Bytes", resource)
+    subjects = ("AWSDataTransfer", "AWS Data Transfer", "DataTransfer-Out-Bytes", resource)
     book.plant("C01", "cost_spike", subjects, (first, last), (worth, "USD"), what, recurring=False)
 
 
@@ -105,9 +105,27 @@ def _drift(aws: Aws, book: Notebook) -> None:
         storage_class="General Purpose",
         description="$0.023 per GB - first 50 TB / month of storage used",
     )
+    aws.add(
+        "s3r/hm-raw-events",
+        "data",
+        "AmazonS3",
+        ("Requests-Tier1", "PutObject", "Requests", "API Request"),
+        metered(span, aws.seed, "s3r/hm-raw-events", 900_000, weekend=0.8, growth=0.1),
+        "0.000005",
+        resource="hm-raw-events",
+        tags=tagged("hm-raw-events", "prod", "data"),
+        description="$0.005 per 1,000 PUT, COPY, POST, or LIST requests",
+    )
     what = "The bucket of raw events grows by 7 % a month and nothing expires."
     worth = excess(stream, aws.monthly(calm), recurring=True)
-    book.plant("C03", "cost_drift", ("hm-raw-events", "AmazonS3"), (first, span.end), (worth, "USD"), what)
+    book.plant(
+        "C03",
+        "cost_drift",
+        ("hm-raw-events", "AmazonS3", "Amazon Simple Storage Service"),
+        (first, span.end),
+        (worth, "USD"),
+        what,
+    )
 
 
 def _cancelling_pair(aws: Aws, book: Notebook) -> None:
@@ -158,7 +176,9 @@ def _new_and_vanished(aws: Aws, book: Notebook) -> None:
     )
     worth = money(yearly_sum(np.nan_to_num(stream.usage)), stream.price)
     what = "A service never used before began: a model endpoint on a GPU, day and night."
-    book.plant("C05", "new_service", ("AmazonSageMaker", endpoint), (began, span.end), (worth, "USD"), what)
+    book.plant(
+        "C05", "new_service", ("AmazonSageMaker", "Amazon SageMaker", endpoint), (began, span.end), (worth, "USD"), what
+    )
     gone = span.month(3)
     calm = metered(span, aws.seed, "guardduty", 1_900.0, weekend=0.85, growth=0.1)
     last = gone - timedelta(days=1)
@@ -177,4 +197,11 @@ def _new_and_vanished(aws: Aws, book: Notebook) -> None:
         description="$0.010 per GB analysed in US East (N. Virginia)",
     )
     what = "Threat detection was charged every day and then not at all: somebody switched it off, or it broke."
-    book.plant("C06", "vanished_service", ("AmazonGuardDuty", detector), (gone, span.end), (Decimal(0), "USD"), what)
+    book.plant(
+        "C06",
+        "vanished_service",
+        ("AmazonGuardDuty", "Amazon GuardDuty", detector),
+        (gone, span.end),
+        (Decimal(0), "USD"),
+        what,
+    )

@@ -133,6 +133,15 @@ def estate(azure: Azure, book: Notebook) -> None:
         "0.112",
         tags={"env": "prod", "team": "erp"},
     )
+    azure.add(
+        "blob",
+        "analytics",
+        "hmlakehouse",
+        ("Hot Read Operations", "General Block Blob v2", "10K"),
+        metered(span, seed, "blob/reads", 310.0, weekend=0.5, growth=0.15),
+        "0.0043",
+        tags={"env": "prod", "team": "data"},
+    )
     _orphan(azure, book)
     _reservation(azure, book)
     _logs(azure, book)

@@ -175,7 +175,7 @@ def _warnings(banks: Banks) -> None:
     january = date(span.end.year + (span.end.month >= 1), 1, 15)
     text = "The liability insurance falls due every January: 11,840 EUR in one amount."
     book.plant(
-        "B16", "upcoming_annual_payment", ("Hanse Versicherung AG",), (january, january), (Decimal(0), "EUR"), text
+        "B16", "upcoming_annual_payment", ("Hanse Versicherung AG",), (span.start, january), (Decimal(0), "EUR"), text
     )
     text = "The subtenant has paid nothing for two months."
     book.plant(

@@ -92,6 +92,17 @@ def estate(gcp: Gcp, book: Notebook) -> None:
         resource="hm-exports",
         labels={"env": "prod", "team": "data"},
     )
+    operations = metered(span, seed, "gcs/operations", 21_000.0, weekend=0.6, growth=0.1)
+    labels = {"env": "prod", "team": "data"}
+    gcp.add(
+        "storage",
+        "Standard Class A Operations Belgium",
+        "count",
+        operations,
+        "0.000005",
+        resource="hm-exports",
+        labels=labels,
+    )
     _address(gcp, book)
     _disk(gcp, book)
     _queries(gcp, book)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from bursar.reports.sample.aws import PRODUCTS
 from bursar.reports.sample.bank import Banks
 from bursar.reports.sample.model import Notebook, Span, Stream
 
@@ -16,11 +17,9 @@ def explain_estate(span: Span, book: Notebook, streams: Iterable[Stream]) -> Non
     for stream in streams:
         charged = np.flatnonzero(~np.isnan(stream.usage))
         fields = stream.fields
-        subjects = tuple(
-            text
-            for text in (fields.get("resource", ""), fields.get("resource_name", ""), fields.get("product", ""))
-            if text
-        )
+        product = fields.get("product", "")
+        names = (fields.get("resource", ""), fields.get("resource_name", ""), product, PRODUCTS.get(product, ""))
+        subjects = tuple(name for name in names if name)
         first, last = span.day(int(charged[0])), span.day(int(charged[-1]))
         if first > span.start + FORTNIGHT:
             what = f"{stream.name} is charged from {first} on."

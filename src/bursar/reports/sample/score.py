@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "untagged_spend": ("*tag*",),
     "unused_commitment": ("*commit*", "*reserv*", "*savings_plan*"),
     "unusual_amount": ("*unusual*", "*amount*", *ANOMALY),
-    "upcoming_annual_payment": ("*annual*", "*upcoming*", "*recurring*", "*season*", "*renewal*", "*due*"),
+    "upcoming_annual_payment": ("*annual*", "*yearly*", "*upcoming*", "*recurring*", "*season*", "*renewal*", "*due*"),
     "vanished_service": ("*vanish*", "*gone*", "*missing*", "*stopp*", *ANOMALY),
 }
 """Which kinds of finding answer a planted kind, as patterns."""

@@ -28,6 +28,7 @@ GROWTH_MIN = 1.2
 """A lasting rise whose level still grew by this factor since its onset is growth, not a step."""
 
 CHART_DAYS = 120
+CHART_DAYS_MAX = 420
 CAUSES_MAX = 6
 
 KINDS = {
@@ -53,7 +54,7 @@ class Children:
 class Change:
     """An alert put into money.
 
-    ``level_before`` and ``level_now`` are daily amounts, major units; ``lasting`` says the change is still there.
+    ``first`` and ``last`` bound it: a lasting change goes on to the last day of the series. ``level_before`` and ``level_now`` are daily amounts, major units; ``lasting`` says the change is still there.
     """
 
     alert: Alert
@@ -86,7 +87,8 @@ def change_of(alert: Alert, panel: Panel) -> Change:
         alert, onset, at = _as_spike(alert, values, onset, at)
     if lasting and alert.kind in {AlertKind.SHIFT, AlertKind.DRIFT}:
         alert = replace(alert, kind=_step_or_growth(values[onset:]))
-    return Change(alert, (start + onset).astype(object), (start + at).astype(object), level, now, lasting)
+    last = len(values) - 1 if lasting else at
+    return Change(alert, (start + onset).astype(object), (start + last).astype(object), level, now, lasting)
 
 
 def _step_or_growth(after: Floats) -> AlertKind:
@@ -162,7 +164,7 @@ def finding_of(
         amount = daily * DAYS_A_YEAR
         formula = (
             f"({change.level_now:,.2f} now - {change.level_before:,.2f} before) a day, {DAYS_A_YEAR} days;"
-            f" known since {change.last}, p = {alert.p:.1e}"
+            f" p = {alert.p:.1e}"
         )
     else:
         amount = alert.impact
@@ -189,7 +191,7 @@ def finding_of(
             parts=_parts(change, panel, worth, children),
             rows=tuple(rows),
             rows_total=rows_total,
-            chart=_chart(panel, alert.row),
+            chart=_chart(panel, alert.row, change.first),
         ),
         recurring=change.lasting,
         cost_basis=_money(max(0.0, change.level_now) * DAYS_A_YEAR, currency) if change.lasting else None,
@@ -250,8 +252,12 @@ def _exactly(worth: Money, shares: Sequence[tuple[str, int]]) -> tuple[Part, ...
     return tuple(Part(name, part.amount) for (name, _), part in zip(shares, parts, strict=True))
 
 
-def _chart(panel: Panel, row: int) -> dict[str, list[object]]:
-    values = panel.series(row)[-CHART_DAYS:]
-    end = panel.starts[row].astype("datetime64[D]") + len(panel.series(row)) - 1
-    days = [str(end - offset) for offset in range(len(values) - 1, -1, -1)]
-    return {"x": list(days), "y": [str(Decimal(str(round(float(value), 4)))) for value in values]}
+def _chart(panel: Panel, row: int, since: date) -> dict[str, list[object]]:
+    """Return the days around a change: from weeks before it to the end of the series, at most :data:`CHART_DAYS_MAX`."""
+    values = panel.series(row)
+    start = panel.starts[row].astype("datetime64[D]")
+    onset = int((np.datetime64(since, "D") - start).astype(int))
+    begin = max(0, min(onset - BEFORE_DAYS, len(values) - CHART_DAYS))
+    end = min(len(values), begin + CHART_DAYS_MAX)
+    days = [str(start + offset) for offset in range(begin, end)]
+    return {"x": list(days), "y": [str(Decimal(str(round(float(value), 4)))) for value in values[begin:end]]}
