@@ -1,14 +1,15 @@
 """Sealed streams open whole, under their name and key, or not at all."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bursar.infra.backup_place import Place
-from bursar.infra.backup_seal import Damaged, Key
-from bursar.infra.backup_store import FolderStore
+from bursar.infra.backup_seal import KEY_FILE, Damaged, Key
+from bursar.infra.backup_store import FolderStore, Missing
+from bursar.kernel.errors import Conflict
 
 PHRASE = "correct horse battery"
 
@@ -64,3 +65,17 @@ def test_a_damaged_key_file_is_named(tmp_path: Path, text: bytes) -> None:
 
     with pytest.raises(Damaged, match=r"key\.json"):
         Place.open(store, PHRASE)
+
+
+def test_two_first_backups_at_once_never_get_two_keys(tmp_path: Path) -> None:
+    class Late(FolderStore):
+        def read(self, name: str) -> Iterator[bytes]:
+            if name == KEY_FILE:
+                raise Missing(name)  # as another process is about to write it
+            return super().read(name)
+
+    Place.open(FolderStore(tmp_path), PHRASE, make=True)
+
+    with pytest.raises(Conflict, match="try again"):
+        Place.open(Late(tmp_path), PHRASE, make=True)
+    assert Place.open(FolderStore(tmp_path), PHRASE).key is not None

@@ -1,5 +1,6 @@
 """Places of byte streams: a folder and S3 behave alike, and nothing leaves them."""
 
+import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -50,6 +51,27 @@ def test_a_write_that_fails_leaves_what_was_there(store: Store) -> None:
 
     assert b"".join(store.read("a")) == b"whole"
     assert [entry.name for entry in store.entries()] == ["a"]
+
+
+def test_what_is_created_is_created_once(store: Store) -> None:
+    assert store.create("k/key.json", b"first")
+    assert not store.create("k/key.json", b"second")
+    assert b"".join(store.read("k/key.json")) == b"first"
+    assert [entry.name for entry in store.entries()] == ["k/key.json"]
+
+
+def test_a_disk_that_does_not_take_it_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match="Not a directory"):
+        FolderStore(tmp_path / "file").write("a/b", [b"x"])
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable, match=r"No space left on device: .*/store/a"):
+        FolderStore(tmp_path / "store").write("a", [b"x"])
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "a/../../b", "", "a\0b"])

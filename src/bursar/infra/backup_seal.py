@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from bursar.infra.backup_store import Missing, Store
-from bursar.kernel.errors import Refusal
+from bursar.kernel.errors import Conflict, Refusal
 
 KEY_FILE = "key.json"
 CHUNK_BYTES = 1024 * 1024
@@ -142,7 +142,8 @@ def _made(store: Store, passphrase: str) -> Key:
     salt = os.urandom(_SALT_BYTES)
     key = _derived(passphrase, salt, _COST)
     facts = {"kdf": "scrypt", "n": _COST, "r": 8, "p": 1, "salt": salt.hex(), "check": _check(key).hex()}
-    store.write(KEY_FILE, [json.dumps(facts).encode()])
+    if not store.create(KEY_FILE, json.dumps(facts).encode()):
+        raise Conflict("Another first backup has just set this place up; try again.")
     return key
 
 

@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Protocol
@@ -53,6 +54,9 @@ class Store(Protocol):
     def write(self, name: str, parts: Iterable[bytes]) -> None:
         """Store the bytes under ``name``, replacing what was there."""
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Store a small stream unless ``name`` is there already; False then, and nothing changes."""
+
     def delete(self, name: str) -> None:
         """Remove ``name``; one that is not there is no error."""
 
@@ -96,29 +100,67 @@ class FolderStore:
                 yield part
 
     def write(self, name: str, parts: Iterable[bytes]) -> None:
-        """Write beside its place, sync, rename, sync the folder."""
+        """Write beside its place, sync, rename, sync the folder.
+
+        Raises:
+            Unavailable: The disk is full, or the folder cannot be written to.
+        """
         path = self.root / _checked(name)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, draft_name = tempfile.mkstemp(dir=path.parent, prefix=_DRAFT)
-        draft = Path(draft_name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                for part in parts:
-                    stream.write(part)
-                stream.flush()
-                os.fsync(stream.fileno())
+        with self._drafted(path, parts) as draft, _disk(path):
             draft.rename(path)
+            _sync(path.parent)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write beside its place, sync, and link into place unless something is there."""
+        path = self.root / _checked(name)
+        with self._drafted(path, [data]) as draft, _disk(path):
+            try:
+                path.hardlink_to(draft)
+            except FileExistsError:
+                return False
+            _sync(path.parent)
+        return True
+
+    @contextmanager
+    def _drafted(self, path: Path, parts: Iterable[bytes]) -> Iterator[Path]:
+        """Give a synced draft with these bytes; what is left of it afterwards is removed."""
+        with _disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=_DRAFT)
+        draft = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as stream:
+                for part in parts:
+                    rest = memoryview(part)
+                    while rest:
+                        with _disk(path):
+                            rest = rest[stream.write(rest) :]
+                with _disk(path):
+                    os.fsync(stream.fileno())
+            yield draft
         finally:
             draft.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def delete(self, name: str) -> None:
         """Remove the file."""
         (self.root / _checked(name)).unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a refusal that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"The disk ({error.strerror or error}: {path})") from error
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class S3Store:
@@ -172,6 +214,19 @@ class S3Store:
         """Upload in parts; S3 shows the object only once it is whole."""
         with _s3_errors(name), io.BufferedReader(_Parts(parts), PART_BYTES) as stream:
             self._s3.upload_fileobj(stream, self._bucket, self._prefix + _checked(name), Config=self._transfer)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Put the object on the condition that there is none."""
+        from botocore.exceptions import ClientError
+
+        with _s3_errors(name):
+            try:
+                self._s3.put_object(Bucket=self._bucket, Key=self._prefix + _checked(name), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "PreconditionFailed":
+                    return False
+                raise
+        return True
 
     def delete(self, name: str) -> None:
         """Remove the object."""
