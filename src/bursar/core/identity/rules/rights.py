@@ -19,7 +19,7 @@ _VERBS: Mapping[str, str] = {
     "budget": "read write",
     "model": "read train",
     "ledger": "read write close reopen export",
-    "parties": "read write merge",
+    "party": "read write merge",
     "bank": "read write",
     "transaction": "read write",
     "rule": "read write",
@@ -61,11 +61,11 @@ def _of(*wanted: str) -> frozenset[str]:
 
 
 _HOUSE_KEEPING = _of("key:*", "audit:*", "backup:*", "operations:*", "settings:*", "webhook:*", "job:*")
-_MONEY = _of("ledger:*", "bank:*", "transaction:*", "rule:*", "document:*", "budget:*", "parties:*")
+_MONEY = _of("ledger:*", "bank:*", "transaction:*", "rule:*", "document:*", "budget:*", "party:*")
 _READ_MONEY = _of("ledger:read", "bank:read", "transaction:read", "rule:read", "document:read", "budget:read")
 _READ_PLANS = _of(
     "cost:read", "cloud:read", "price:read", "series:read", "forecast:read", "anomaly:read", "budget:read", "finding:read",
-    "model:read", "report:read", "parties:read", "intake:read", "organisation:read", "member:read", "job:read",
+    "model:read", "report:read", "party:read", "intake:read", "organisation:read", "member:read", "job:read",
 )  # fmt: skip
 _ACT = _of("finding:act", "anomaly:act", "report:export")
 _OUTSIDE = frozenset({"sourcing:read", "sourcing:quote", "organisation:read"})
@@ -91,9 +91,9 @@ ROLES: Mapping[str, frozenset[str]] = {
         "webhook:*",
         "operations:read",
     ),
-    "it": _READ_PLANS | _ACT | _of("licence:*", "intake:*", "budget:write", "source:read", "parties:write"),
-    "msp": _READ_PLANS | _ACT | _of("client:*", "licence:*", "intake:*", "meter:*", "parties:*", "source:read"),
-    "buyer": _READ_PLANS | _ACT | _of("sourcing:read", "sourcing:write", "sourcing:order", "parties:*", "escrow:*"),
+    "it": _READ_PLANS | _ACT | _of("licence:*", "intake:*", "budget:write", "source:read", "party:write"),
+    "msp": _READ_PLANS | _ACT | _of("client:*", "licence:*", "intake:*", "meter:*", "party:*", "source:read"),
+    "buyer": _READ_PLANS | _ACT | _of("sourcing:read", "sourcing:write", "sourcing:order", "party:*", "escrow:*"),
     "supplier": _OUTSIDE,
     "treasurer": _READ_PLANS | _ACT | _READ_MONEY | _of("holding:*", "forecast:write", "intake:import", "escrow:read"),
     "auditor": _of("*:read", "report:export"),
