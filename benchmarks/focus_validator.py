@@ -30,6 +30,13 @@ PEER = ("focus-validator==2.2.1", "pyarrow<20")
 PEER_TIMEOUT_S = 420
 
 
+EMPTY = (
+    *("CapacityReservationId", "CapacityReservationStatus", "CommitmentDiscountCategory", "CommitmentDiscountId"),
+    *("CommitmentDiscountName", "CommitmentDiscountQuantity", "CommitmentDiscountStatus", "CommitmentDiscountType"),
+    "CommitmentDiscountUnit",
+)
+
+
 def rows(start: int, count: int) -> pl.DataFrame:
     i = pl.int_range(start, start + count, eager=True)
     n = pl.col("i")
@@ -83,14 +90,7 @@ def rows(start: int, count: int) -> pl.DataFrame:
         "SubAccountName": pl.concat_str(pl.lit("Team "), n % 40),
         "SubAccountType": pl.lit("Account"),
         "Tags": pl.concat_str(pl.lit('{"application": "app-'), n % 20_000, pl.lit('", "env": "dev"}')),
-        **dict.fromkeys(
-            (
-                *("CapacityReservationId", "CapacityReservationStatus", "CommitmentDiscountCategory"),
-                *("CommitmentDiscountId", "CommitmentDiscountName", "CommitmentDiscountQuantity"),
-                *("CommitmentDiscountStatus", "CommitmentDiscountType", "CommitmentDiscountUnit"),
-            ),
-            empty,
-        ),
+        **dict.fromkeys(EMPTY, empty),
         "PricingCurrencyContractedUnitPrice": pl.lit("0.04"),
         "PricingCurrencyEffectiveCost": cost,
         "PricingCurrencyListUnitPrice": pl.lit("0.04"),
