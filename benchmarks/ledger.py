@@ -1,17 +1,18 @@
 """Transfers per second of the ledger beside a plain row-lock implementation, in one run on one durable server.
 
-``python benchmarks/ledger.py [seconds]``: single transfers from 1,024 concurrent callers and batches of 8,000, over 10,000
+``python -m benchmarks.ledger [--quick]``: single transfers from 1,024 concurrent callers and batches of 8,000, over 10,000
 accounts and over 10 hot ones, every invariant on and synchronous_commit on; then the plain implementation (one
 transaction per transfer, accounts locked in order) on the same server, its accounts table carrying the same guard and
-its transfers the same keys. Aim: at least 10,000 single transfers/s at p99 <= 100 ms, at least 5 times the plain one on
+its transfers the same keys, and ``pgbench`` with its TPC-B script. Aim: at least 10,000 single transfers/s at p99 <= 100 ms, at least 5 times the plain one on
 hot accounts.
 """
 
 import asyncio
 import os
 import random
+import re
 import statistics
-import sys
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,13 +21,14 @@ from uuid import UUID
 
 import psycopg
 
+from benchmarks._figures import arguments, figure, finish, table
 from bursar.core.ledger import service
 from bursar.core.ledger.gather.service import Gathering
 from bursar.core.ledger.rules.orders import Action, Guard, Order
 from bursar.core.ledger.service import NewAccount
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
-from bursar.infra.embedded_postgres import APP, OWNER, EmbeddedPostgres
+from bursar.infra.embedded_postgres import ADMIN, APP, OWNER, EmbeddedPostgres
 from bursar.infra.migrate import migrate
 from bursar.kernel.actor import Actor
 
@@ -80,17 +82,13 @@ async def callers(count: int, seconds: float, once: Callable[[str], Awaitable[ob
     return latencies
 
 
-def report(label: str, latencies: Sequence[float], seconds: float, each: int = 1) -> float:
-    rate = len(latencies) * each / seconds
-    p50, p99 = (
-        statistics.median(latencies) * 1000,
-        statistics.quantiles(latencies, n=100)[98] * 1000 if len(latencies) > 1 else 0,
-    )
-    print(f"{label:<46}{rate:>12,.0f} transfers/s   p50 {p50:>7.1f} ms   p99 {p99:>7.1f} ms")
-    return rate
+def row(label: str, latencies: Sequence[float], seconds: float, each: int = 1) -> list[object]:
+    """Return a row of the table: transfers a second and the latencies in milliseconds."""
+    p99 = statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else latencies[0]
+    return [label, round(len(latencies) * each / seconds), statistics.median(latencies) * 1000, p99 * 1000]
 
 
-async def ours(db: Database, many: int, seconds: float) -> tuple[float, float]:
+async def ours(db: Database, many: int, seconds: float) -> list[list[object]]:
     actor = Actor(new_id(), "person:bench", frozenset({"ledger:write", "ledger:read"}))
     ids = await accounts_of(db, actor, many)
     gathering = Gathering(db)
@@ -98,7 +96,7 @@ async def ours(db: Database, many: int, seconds: float) -> tuple[float, float]:
     latencies = await callers(
         CALLERS, seconds, lambda key: gathering.record(actor, order=order(ids, key), now=utc_now())
     )
-    single = report(f"ledger, {many:,} accounts, single, {CALLERS} callers", latencies, time.perf_counter() - start)
+    single = row(f"ledger, {many:,} accounts, single, {CALLERS} callers", latencies, time.perf_counter() - start)
     latencies = []
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -107,14 +105,14 @@ async def ours(db: Database, many: int, seconds: float) -> tuple[float, float]:
         async with db.writing(actor) as tx:
             await service.record(tx, actor, orders=orders, now=now)
         latencies.append(time.perf_counter() - began)
-    batched = report(f"ledger, {many:,} accounts, batches of {BATCH:,}", latencies, time.perf_counter() - start, BATCH)
+    batched = row(f"ledger, {many:,} accounts, batches of {BATCH:,}", latencies, time.perf_counter() - start, BATCH)
     async with db.reading(actor) as tx:
         faults = await service.prove(tx, actor)
     assert faults == [], faults
-    return single, batched
+    return [single, batched]
 
 
-async def plain(url: str, many: int, seconds: float) -> float:
+async def plain(url: str, many: int, seconds: float) -> list[object]:
     """The usual way: one transaction per transfer, both accounts locked in the order of their ids."""
     connections = [await psycopg.AsyncConnection.connect(url) for _ in range(PLAIN_CALLERS)]
     ids = [new_id() for _ in range(many)]
@@ -143,26 +141,40 @@ async def plain(url: str, many: int, seconds: float) -> float:
 
     start = time.perf_counter()
     latencies = await callers(PLAIN_CALLERS, seconds, once)
-    rate = report(
-        f"plain row locks, {many:,} accounts, {PLAIN_CALLERS} callers", latencies, time.perf_counter() - start
-    )
+    line = row(f"plain row locks, {many:,} accounts, {PLAIN_CALLERS} callers", latencies, time.perf_counter() - start)
     for connection in connections:
         await connection.close()
-    return rate
+    return line
 
 
-async def measure(server: EmbeddedPostgres, seconds: float) -> None:
+def pgbench(server: EmbeddedPostgres, scale: int, seconds: float) -> list[object]:
+    """Run PostgreSQL's own TPC-B-like script; ``scale`` 1 has one hot branch row, 100 spreads over a hundred."""
+    program = server.place.binaries / "pgbench"
+    base = [str(program), "-h", str(server.place.socket), "-U", ADMIN, "postgres"]
+    subprocess.run([*base, "-i", "-q", "-s", str(scale)], check=True, capture_output=True)
+    done = subprocess.run(
+        [*base, "-n", "-M", "prepared", "-c", "16", "-j", "2", "-T", str(round(seconds))],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rate = float(re.search(r"tps = ([\d.]+)", done.stdout)[1])  # type: ignore[index]
+    latency = float(re.search(r"latency average = ([\d.]+)", done.stdout)[1])  # type: ignore[index]
+    return [f"pgbench TPC-B, scale {scale}, 16 clients (mean latency)", round(rate), latency, latency]
+
+
+async def measure(server: EmbeddedPostgres, seconds: float) -> list[list[object]]:
     await migrate(server.url(OWNER))
     owner = server.url(OWNER).replace("+psycopg", "")
     async with await psycopg.AsyncConnection.connect(owner) as connection:
         await connection.execute(PLAIN.encode())
     db = Database(server.url(APP), pool_size=4)
-    print(f"two-core figures mean little on a busy machine; load now {os.getloadavg()[0]:.1f}")
+    lines: list[list[object]] = []
     for many in (10_000, 10):
-        single, batched = await ours(db, many, seconds)
-        beside = await plain(owner, many, seconds)
-        print(f"{'':<46}{single / beside:>11.1f}x single, {batched / beside:.1f}x batched beside plain row locks\n")
+        lines += await ours(db, many, seconds)
+        lines.append(await plain(owner, many, seconds))
     await db.close()
+    return lines
 
 
 def main(seconds: float) -> None:
@@ -170,8 +182,25 @@ def main(seconds: float) -> None:
         home = Path(folder)
         home.chmod(0o755)
         with EmbeddedPostgres(home, settings={"shared_buffers": "256MB"}) as server:
-            asyncio.run(measure(server, seconds))
+            lines = asyncio.run(measure(server, seconds))
+            lines += [pgbench(server, scale, seconds) for scale in (10, 1)]
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: only figures of one run compare")
+    table(lines, head=["what", "a second", "p50 ms", "p99 ms"])
+    wide, _, _, hot, _, plain_hot = [[float(str(cell)) for cell in line[1:]] for line in lines[:6]]
+    finish(
+        figure(
+            "single transfers on 10 hot accounts against plain row locks",
+            hot[0] / plain_hot[0],
+            "times",
+            target=5,
+            better="higher",
+        ),
+        others=[
+            figure("single transfers a second, 10,000 accounts", wide[0], "1/s", target=10_000, better="higher"),
+            figure("p99 of single transfers, 10,000 accounts", wide[2], "ms", target=100, better="lower"),
+        ],
+    )
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)
+    main(2.0 if arguments(__doc__).quick else 6.0)
