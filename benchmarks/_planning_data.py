@@ -27,7 +27,7 @@ class Series:
         name: Of the set.
         keys: Shape (n,).
         start: First day.
-        values: Shape (n, t), NaN for gaps.
+        amounts: Shape (n, t), NaN for gaps.
         country: Of the holidays.
         currency: ISO 4217.
     """
@@ -35,19 +35,19 @@ class Series:
     name: str
     keys: tuple[str, ...]
     start: np.datetime64
-    values: Floats
+    amounts: Floats
     country: str
     currency: str
 
     def panel(self, until: int) -> Panel:
         """Return the first ``until`` days as a panel, leading gaps left out."""
-        live = ~np.isnan(self.values[:, :until])
-        rows = [row for row in range(len(self.values)) if live[row].any()]
+        live = ~np.isnan(self.amounts[:, :until])
+        rows = [row for row in range(len(self.amounts)) if live[row].any()]
         begin = [int(live[row].argmax()) for row in rows]
         return Panel.of(
             [self.keys[row] for row in rows],
             [self.start + np.timedelta64(24 * first, "h") for first in begin],
-            [self.values[row, first:until] for row, first in zip(rows, begin, strict=True)],
+            [self.amounts[row, first:until] for row, first in zip(rows, begin, strict=True)],
             grain=Grain.DAY,
             currency=self.currency,
         )

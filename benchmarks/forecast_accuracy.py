@@ -16,8 +16,8 @@ from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast.history import fill_gaps, seasonal_scale
-from bursar.ml.forecast.panel import ForecastResult, forecast_panel, history_of
 from bursar.ml.forecast.naive import RunRate, SeasonalNaive
+from bursar.ml.forecast.panel import ForecastResult, forecast_panel, history_of
 
 Floats = NDArray[np.float64]
 SEED = 0
@@ -42,12 +42,12 @@ class Case:
     @property
     def actual(self) -> Floats:
         """What happened, shape (n, horizon)."""
-        return self.series.values[:, self.origin : self.origin + self.horizon]
+        return self.series.amounts[:, self.origin : self.origin + self.horizon]
 
     @property
     def scale(self) -> Floats:
         """The seasonal-naive step before the origin, shape (n,)."""
-        return seasonal_scale(fill_gaps(self.series.values[:, : self.origin], 7), 7)
+        return seasonal_scale(fill_gaps(self.series.amounts[:, : self.origin], 7), 7)
 
 
 def mase(case: Case, forecast: Floats) -> float:
@@ -82,7 +82,7 @@ def prophet(case: Case) -> Floats | None:
     logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
     days = calendar(case.series.start, Grain.DAY, case.origin + case.horizon).astype("datetime64[ns]")
     out = []
-    for row in case.series.values[:, : case.origin]:
+    for row in case.series.amounts[:, : case.origin]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = Prophet(uncertainty_samples=0)
@@ -119,7 +119,7 @@ def cases(*, quick: bool) -> list[Case]:
     """Return the fixed test windows."""
     cash = nn5(20) if quick else nn5()
     spend, parts = payments(), hierarchy()
-    end = spend.values.shape[1]
+    end = spend.amounts.shape[1]
     out = [Case(cash, NN5_TRAIN, NN5_HORIZON, "NN5"), Case(parts, 86, 14, "hierarchy")]
     if not quick:
         out += [

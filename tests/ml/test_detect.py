@@ -7,8 +7,9 @@ import pytest
 
 from bursar.kernel.errors import Invalid
 from bursar.kernel.series import Floats
+from bursar.ml.anomaly.alerts import AlertKind, Rules
 from bursar.ml.anomaly.cause import explain, spread_exactly
-from bursar.ml.anomaly.detect import AlertKind, Rules, detect
+from bursar.ml.anomaly.detect import detect
 from bursar.ml.calendar import Calendar
 from tests.ml.data import START, panel, weekly
 

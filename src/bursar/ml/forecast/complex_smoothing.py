@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bursar.kernel.series import Floats
-from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.contract import Forecaster, periods_since
 from bursar.ml.forecast.history import History, fill_gaps, first_valid
 from bursar.ml.forecast.smoothing import starting_states
 
@@ -101,9 +101,32 @@ class ComplexSmoothing(Forecaster):
         self.level_, self.shadow_, self.season_, self.season_shadow_ = (
             np.concatenate([part[at] for part in parts], axis=-1) for at in range(1, 5)
         )
+        self.levelled_ = np.concatenate([part[5] for part in parts])
+        self.last_ = history.times[-1]
         return self
 
-    def _fit_chunk(self, values: Floats, season: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    def advance(self, history: History) -> Self:
+        """Carry the states over the new periods; the parameters stay."""
+        new = periods_since(self.last_, history)
+        recent = fill_gaps(history.values[:, -(new + history.season) :], history.season)
+        for column in recent.T[len(recent.T) - new :]:
+            at = self.at_ % len(self.season_)
+            self._step(np.nan_to_num(column - self.level_ - self.season_[at]), at)
+            self.at_ += 1
+        self.last_ = history.times[-1]
+        return self
+
+    def _step(self, error: Floats, at: int) -> None:
+        """Carry the states over one period."""
+        a0, a1, b0, b1 = self.parameters_
+        one, two = self.season_[at].copy(), self.season_shadow_[at].copy()
+        level, shadow, on = self.level_, self.shadow_, self.levelled_
+        self.level_ = level - (1 - a1) * shadow + on * (a0 - a1) * error
+        self.shadow_ = level + (1 - a0) * shadow + on * (a0 + a1) * error
+        self.season_[at] = one - (1 - b1) * two + (b0 - b1) * error
+        self.season_shadow_[at] = one + (1 - b0) * two + (b0 + b1) * error
+
+    def _fit_chunk(self, values: Floats, season: int) -> tuple[Floats, ...]:
         rng = np.random.default_rng(self.seed)
         level, profile = starting_states(values, season, first_valid(values))
         data, live = np.nan_to_num(values.T), (~np.isnan(values.T)).astype(float)
@@ -130,6 +153,7 @@ class ComplexSmoothing(Forecaster):
             run.shadow[best, rows] * unit,
             run.season[:, best, rows] * unit,
             run.season_shadow[:, best, rows] * unit,
+            levelled[best, 0],
         )
 
     def predict(self, horizon: int) -> Floats:

@@ -9,6 +9,11 @@ from bursar.kernel.series import Floats
 from bursar.ml.forecast.history import History
 
 
+def periods_since(last: np.datetime64, history: History) -> int:
+    """Return how many periods of ``history`` lie after the period that starts at ``last``."""
+    return int(len(history.times) - np.searchsorted(history.times, last, side="right"))
+
+
 class Forecaster(ABC):
     """Forecasts every series of a :class:`History` at once.
 
@@ -24,6 +29,13 @@ class Forecaster(ABC):
     @abstractmethod
     def predict(self, horizon: int) -> Floats:
         """Return the forecasts of the next ``horizon`` periods, shape (n, horizon), in the units of the history."""
+
+    def advance(self, history: History) -> Self:
+        """Take in the periods since the fit with what was learned then; the series and the calendar are the same.
+
+        Models whose state is cheap to carry forward override this; the others fit anew.
+        """
+        return self.fit(history)
 
     def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
         """Return what would have been forecast at each origin.

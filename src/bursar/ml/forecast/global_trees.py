@@ -194,6 +194,10 @@ class GlobalTrees(Forecaster):
         self.fit(history.until(origins[0]))
         return np.stack([self.read(history.until(origin)).predict(horizon) for origin in origins])
 
+    def advance(self, history: History) -> Self:
+        """Forecast from the new periods with the trained model."""
+        return self.read(history)
+
     def read(self, history: History) -> Self:
         """Take ``history`` as the values to forecast from, keeping the trained model."""
         self.history_ = history

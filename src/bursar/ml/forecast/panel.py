@@ -109,6 +109,19 @@ def forecast_panel(
         Invalid: No series, a series without a single number, an infinite value, a horizon out of range.
         TooLarge: More than ``CALL_SERIES_MAX`` series.
     """
+    return fit_panel(panel, horizon, calendar=calendar, seed=seed, windows=windows, models=models)[0]
+
+
+def fit_panel(
+    panel: Panel,
+    horizon: int,
+    *,
+    calendar: Calendar | None = None,
+    seed: int = 0,
+    windows: int = WINDOWS,
+    models: Sequence[Forecaster] | None = None,
+) -> tuple[ForecastResult, tuple[Forecaster, ...]]:
+    """Forecast like :func:`forecast_panel`, and return the fitted models for :class:`~bursar.ml.forecast.serving.Serving`."""
     _refuse(panel, horizon)
     history = history_of(panel, horizon, calendar or Calendar())
     unit = mean_where(np.abs(history.values), 1)
@@ -122,7 +135,7 @@ def forecast_panel(
     choice, cold = _choose(scaled, record, names)
     mean = mix(ahead, choice.weights)
     mean = np.where(np.isnan(mean), ahead[names.index(BASELINE)], mean)
-    return _result(panel, scaled, unit, mean, choice, cold, record)
+    return _result(panel, scaled, unit, mean, choice, cold, record), lineup
 
 
 def _refuse(panel: Panel, horizon: int) -> None:

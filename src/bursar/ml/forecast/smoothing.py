@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bursar.kernel.series import Floats, Ints
-from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.contract import Forecaster, periods_since
 from bursar.ml.forecast.history import History, fill_gaps, first_valid
 from bursar.ml.forecast.naive import mean_where
 
@@ -54,13 +54,30 @@ def grid_of(season: int, *, seasonal: bool) -> Grid:
 
 @dataclass(slots=True)
 class States:
-    """The chosen state of every series at one origin: shapes (n,), (n,), (n,), (n, season); ``at`` is the origin."""
+    """The chosen state of every series at one origin: shapes (n,), (n,), (n,), (n, season).
+
+    ``at`` is the origin; ``gains`` of shape (3, n) are the chosen smoothing of level, slope and season.
+    """
 
     level: Floats
     slope: Floats
     phi: Floats
     seasonal: Floats
     at: int
+    gains: Floats
+
+    def take(self, values: Floats) -> None:
+        """Carry the state over the columns of ``values`` (n, c); a gap changes no state."""
+        alpha, beta, gamma = self.gains
+        for column in values.T:
+            position = self.at % self.seasonal.shape[1]
+            self.slope = self.slope * self.phi
+            self.level = self.level + self.slope
+            error = np.nan_to_num(column - self.level - self.seasonal[:, position])
+            self.level = self.level + alpha * error
+            self.slope = self.slope + beta * error
+            self.seasonal[:, position] += gamma * error
+            self.at += 1
 
     def ahead(self, horizon: int) -> Floats:
         """Return the point forecasts, shape (n, horizon)."""
@@ -110,6 +127,7 @@ def smooth(values: Floats, season: int, grid: Grid, origins: tuple[int, ...]) ->
                 np.concatenate([piece.phi for piece in pieces]),
                 np.concatenate([piece.seasonal for piece in pieces]),
                 origin,
+                np.concatenate([piece.gains for piece in pieces], axis=1),
             )
         )
     return joined
@@ -169,6 +187,7 @@ def _best(
         grid.phi[best],
         seasonal[:, best, rows].T.copy(),
         at,
+        np.stack((grid.alpha[best], grid.beta[best], grid.gamma[best])),
     )
 
 
@@ -192,6 +211,16 @@ class Smoothing(Forecaster):
     def fit(self, history: History) -> Self:
         """Smooth to the end of the history."""
         (self.states_,) = self._run(history, (history.values.shape[1],))
+        self.last_ = history.times[-1]
+        return self
+
+    def advance(self, history: History) -> Self:
+        """Carry the states over the new periods; form and parameters stay."""
+        new = periods_since(self.last_, history)
+        if new:
+            recent = fill_gaps(history.values[:, -(new + history.season) :], history.season)
+            self.states_.take(recent[:, -new:])
+        self.last_ = history.times[-1]
         return self
 
     def predict(self, horizon: int) -> Floats:

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bursar.kernel.series import Floats
-from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.contract import Forecaster, periods_since
 from bursar.ml.forecast.history import History, fill_gaps, first_valid
 from bursar.ml.forecast.naive import mean_where
 
@@ -94,7 +94,27 @@ class Theta(Forecaster):
             np.concatenate([part[at] for part in parts]) for at in range(6)
         )
         self.at_ = width
+        self.last_ = history.times[-1]
         return self
+
+    def advance(self, history: History) -> Self:
+        """Carry the states over the new periods; season, smoothing and theta stay."""
+        new = periods_since(self.last_, history)
+        recent = fill_gaps(history.values[:, -(new + history.season) :], history.season)
+        for column in recent.T[len(recent.T) - new :]:
+            value = column - self.effects_[:, self.at_ % self.effects_.shape[1]]
+            value = np.where(np.isnan(value), self.level_, value)
+            self._step(value)
+            self.at_ += 1
+        self.last_ = history.times[-1]
+        return self
+
+    def _step(self, value: Floats) -> None:
+        count = self.count_
+        self.level_ = self.alpha_ * value + (1 - self.alpha_) * self.level_
+        self.slope_ = ((count - 1) * self.slope_ + 6 / (count + 1) * (value - self.mean_)) / (count + 2)
+        self.mean_ = (count * self.mean_ + value) / (count + 1)
+        self.count_ = count + 1
 
     def predict(self, horizon: int) -> Floats:
         """Iterate the state equations with each forecast in place of the observation."""
