@@ -118,7 +118,7 @@ async def test_a_newer_export_replaces_the_months_it_covers_and_nothing_else(
         await put(lake, tx, lines(("rds", date(2026, 3, 1), "7"), account="other"))
         newer = await put(lake, tx, lines(("ec2", date(2026, 3, 1), "2"), ("ec2", date(2026, 3, 2), "2")))
         after = await costs(lake, tx)
-        await lake.drop_batch(tx, newer, now=NOW)
+        await lake.drop_batch(tx, COST_LINES, newer, now=NOW)
         reverted = await costs(lake, tx)
 
     assert after == {"ec2": Decimal(7), "rds": Decimal(7)}
@@ -128,7 +128,7 @@ async def test_a_newer_export_replaces_the_months_it_covers_and_nothing_else(
 async def test_reverting_everything_returns_to_zero(lake: Lake, db: Database, actor: Actor) -> None:
     async with db.writing(actor) as tx:
         batch = await put(lake, tx, lines(*MARCH, *APRIL))
-        assert await lake.drop_batch(tx, batch, now=NOW) == 3
+        assert await lake.drop_batch(tx, COST_LINES, batch, now=NOW) == 3
         assert await costs(lake, tx) == {}
 
 

@@ -46,7 +46,7 @@ class Refusal(Exception):  # noqa: N818  the house word is Refusal
 
 @dataclass(eq=False)
 class Invalid(Refusal):
-    """{what}"""
+    """{what}"""  # noqa: D415  the text is a sentence
 
     what: str
     fix: str = ""
@@ -78,7 +78,7 @@ class NotFound(Refusal):
 
 @dataclass(eq=False)
 class Conflict(Refusal):
-    """{what}"""
+    """{what}"""  # noqa: D415  the text is a sentence
 
     status: ClassVar[int] = 409
     what: str
