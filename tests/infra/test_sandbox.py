@@ -187,10 +187,10 @@ async def test_closing_leaves_no_process_behind(tmp_path: Path) -> None:
 
 async def test_two_run_at_once_and_the_third_waits(box: Sandbox) -> None:
     began = time.monotonic()
-    await asyncio.gather(*(box.run_parser(f"{PARSERS}:sleep", {"seconds": 0.4}) for _ in range(3)))
+    await asyncio.gather(*(box.run_parser(f"{PARSERS}:sleep", {"seconds": 1.0}) for _ in range(3)))
     took = time.monotonic() - began
 
-    assert 0.8 <= took < 1.2
+    assert 2.0 <= took < 2.9
 
 
 async def test_a_small_file_costs_little_once_warm(box: Sandbox, document: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_small_file_costs_little_once_warm(box: Sandbox, document: Path)
         await box.run_parser(f"{PARSERS}:total", {"document": str(document)})
         took.append(time.perf_counter() - began)
 
-    assert sorted(took)[10] < 0.15, took  # about 20 ms on an idle machine
+    assert sorted(took)[10] < 0.3, took  # 10 ms on an idle machine
 
 
 def test_limits_grow_with_the_document() -> None:
