@@ -146,12 +146,10 @@ async def test_a_request_becomes_a_span_of_its_callers_trace(db: Database) -> No
     thread = threading.Thread(target=collector.serve_forever, daemon=True)
     thread.start()
     trace = "0af7651916cd43dd8448eb211c80319c"
-    with tracing(f"http://127.0.0.1:{collector.server_port}", version="1") as observer:
-        app = small_app(db, observers=[observer])
-        transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://bursar.test") as client:
-            sent = {"authorization": "Bearer writer", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-            await client.get("/v1/things/secret-key", headers=sent)
+    app = small_app(db, tracer=tracing(f"http://127.0.0.1:{collector.server_port}", version="1"))
+    async with listening(app) as (_, port), httpx2.AsyncClient(trust_env=False) as client:
+        sent = {"authorization": "Bearer writer", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+        await client.get(f"http://127.0.0.1:{port}/v1/things/secret-key", headers=sent)
     collector.shutdown()
     collector.server_close()
     thread.join()

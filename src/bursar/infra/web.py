@@ -13,7 +13,7 @@ An ``api.py`` reads::
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -110,7 +110,7 @@ def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     pages: ASGIApp | None = None,
-    observers: Sequence[Callable[[Exchange, float], None]] = (),
+    tracer: AbstractContextManager[Callable[[Exchange, float], None]] | None = None,
 ) -> FastAPI:
     """Return the application that serves ``routers`` and nothing else.
 
@@ -124,7 +124,8 @@ def create_app(
         lifespan: Entered when the server starts and left when it stops (worker, pools).
         loops: Coroutines that run while the server runs and are cancelled when it stops.
         pages: Serves the user interface for GETs of paths that are no route.
-        observers: Called after each request with the exchange and its seconds (tracing).
+        tracer: Entered while the server runs; its value is called after each request with the exchange and its seconds
+            (see :func:`bursar.infra.web_tracing.tracing`).
 
     Raises:
         TypeError: Two routes share a path and method or an operation id.
@@ -135,7 +136,11 @@ def create_app(
 
     @asynccontextmanager
     async def running_app(app: FastAPI) -> AsyncIterator[None]:
-        async with lifespan(app) if lifespan is not None else nullcontext():
+        async with AsyncExitStack() as stack:
+            if tracer is not None:
+                edge.observers.append(stack.enter_context(tracer))
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(app))
             tasks = [asyncio.create_task(loop()) for loop in (lambda: _sweeping(db), *loops)]
             try:
                 yield
@@ -169,7 +174,6 @@ def create_app(
         lifespan=app.router,
         pages=pages,
     )
-    edge.observers += observers
     app.middleware_stack = edge
     return app
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_type_hints
+from typing import Annotated, Any, Protocol, get_type_hints
 
 from fastapi import Request
 
@@ -14,11 +14,11 @@ from bursar.infra.db import Database
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotSignedIn
 
-if TYPE_CHECKING:
-    from bursar.infra.web_routes import Route
-
 EXCHANGE = "bursar.exchange"
 """Key of the :class:`Exchange` in the ASGI scope."""
+
+UNMATCHED = "unmatched"
+"""Template of a request whose path is no route."""
 
 BODY_BYTES_MAX = 1_048_576
 """Largest request body, in bytes, of a route that declares no other limit."""
@@ -90,7 +90,8 @@ class Exchange:
         address: IP address of the caller.
         secure: The caller reached us over TLS.
         started_s: Monotonic clock at the start, seconds.
-        route: The route; None while unknown.
+        template: The route's path template, such as ``/v1/jobs/{id}``; ``unmatched`` while unknown.
+        stream: The answer does not end by itself.
         actor: Who asks; None when anonymous.
         status: HTTP status of the answer; 0 before it starts.
         code: Code of the problem answered, if any.
@@ -112,7 +113,8 @@ class Exchange:
     address: str
     secure: bool
     started_s: float
-    route: "Route | None" = None
+    template: str = UNMATCHED
+    stream: bool = False
     actor: Actor | None = None
     status: int = 0
     code: str = ""
@@ -124,11 +126,6 @@ class Exchange:
     limit_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     cors_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def template(self) -> str:
-        """The route's path template, such as ``/v1/jobs/{id}``; ``unmatched`` without a route."""
-        return self.route.path_format if self.route is not None else "unmatched"
 
 
 running: ContextVar[Exchange | None] = ContextVar("running", default=None)

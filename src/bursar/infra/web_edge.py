@@ -18,7 +18,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
 from bursar.infra.web_bodies import BODY, JSON, announced, counted, parsed, whole
-from bursar.infra.web_context import EXCHANGE, Authenticator, Exchange, WebSettings, running
+from bursar.infra.web_context import EXCHANGE, UNMATCHED, Authenticator, Exchange, WebSettings, running
 from bursar.infra.web_etags import check_if_match, listed
 from bursar.infra.web_headers import (
     SAFE_METHODS,
@@ -194,7 +194,7 @@ class Edge:
                 raise
             await self._page(scope, receive, reply, headers)
             return
-        exchange.route = route
+        exchange.template, exchange.stream = route.path_format, route.declared.stream
         if b"if-match" in headers:
             exchange.if_match = headers[b"if-match"].decode("latin-1")
         declared = route.declared
@@ -341,12 +341,11 @@ class Edge:
 
     def _end(self, exchange: Exchange) -> None:
         elapsed_s = time.perf_counter() - exchange.started_s
-        stream = exchange.route is not None and exchange.route.declared.stream
-        if stream and exchange.status < 400:
+        if exchange.stream and exchange.status < 400:
             self._metrics.stream(exchange.method, exchange.template, exchange.status)
         else:
             self._metrics.request(
-                exchange.method if exchange.route is not None else "ANY",
+                exchange.method if exchange.template != UNMATCHED else "ANY",
                 exchange.template,
                 exchange.status,
                 seconds=elapsed_s,

@@ -32,6 +32,9 @@ REPLY_BYTES_MAX = 1_048_576
 KEEP_DAYS = 30
 """Days a reply is kept; afterwards the same key counts as new."""
 
+FORGOTTEN_AT_ONCE = 10
+"""Most expired replies deleted with each one that is stored; so an organisation's table never grows for ever."""
+
 _KEY = re.compile(r"[!-~]{1,200}")
 _KEPT_HEADERS = frozenset({b"content-type", b"location", b"etag"})
 
@@ -148,6 +151,7 @@ async def _keep(tx: Tx, actor: str, key: str, print_: bytes, caught: Caught, now
     values = {"org": tx.org, "actor": actor, "key": key, "fingerprint": print_, "status": caught.status}
     values |= {"headers": headers, "body": caught.body, "at": now}
     await tx.run(sa.insert(idempotency).values(values))
+    await forget(tx, now=now, at_most=FORGOTTEN_AT_ONCE)
 
 
 async def once(
@@ -196,7 +200,7 @@ async def once(
     await caught.send(send)
 
 
-async def forget(tx: Tx, *, now: datetime, at_most: int = 10_000) -> int:
+async def forget(tx: Tx, *, now: datetime, at_most: int) -> int:
     """Delete at most ``at_most`` replies of the organisation older than :data:`KEEP_DAYS`; return how many."""
     table = idempotency
     old = sa.select(table.c.actor, table.c.key).where(tx.own(table), table.c.at < now - timedelta(days=KEEP_DAYS))
