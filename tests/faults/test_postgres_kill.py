@@ -130,7 +130,7 @@ async def _run(kills: int, seed: int) -> tuple[Book, Counter[UUID], float]:
             said = len(book.acknowledged)
             while len(book.acknowledged) < said + 5:  # noqa: ASYNC110  the writers do not know of this
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(chance.uniform(0, 0.1))
+            await asyncio.sleep(chance.uniform(0, 1.5))
             said, killed = len(book.acknowledged), time.monotonic()
             await _kill(server, chance)
             while len(book.acknowledged) <= said + WRITERS:

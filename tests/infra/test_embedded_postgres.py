@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -208,7 +209,7 @@ def test_a_killed_user_leaves_no_server_behind(home: Path) -> None:
     data = home / "postgres" / "data"
     _until(lambda: not processes_in(data))
 
-    assert not Path(f"/proc/{postmaster}").exists()
+    _until(lambda: not Path(f"/proc/{postmaster}").exists())
     with EmbeddedPostgres(home) as server:
         assert server.state()["restarts"] == 0
 
@@ -225,6 +226,19 @@ def test_a_killed_postmaster_is_started_again_with_everything_acknowledged(home:
 
     assert kept == [1, 2, 3]
     assert state["last_exit"] == -signal.SIGKILL
+
+
+def test_a_server_that_dies_at_once_again_and_again_is_started_ever_later(home: Path) -> None:
+    with EmbeddedPostgres(home) as server:
+        for death in range(1, 5):
+            _until(lambda: server.state().get("state") == "running")
+            os.kill(server.state()["postmaster"], signal.SIGKILL)
+            _until(lambda death=death: server.state().get("restarts") == death)  # type: ignore[misc]
+        log = (home / "postgres" / "server.log").read_text()
+        _keep(server, 1)
+
+    pauses = [float(found) for found in re.findall(r"again in ([\d.]+) s", log)]
+    assert pauses == [0.1, 0.2, 0.4, 0.8]
 
 
 def test_a_killed_supervisor_is_replaced_and_its_orphan_is_stopped(home: Path) -> None:

@@ -234,10 +234,10 @@ class EmbeddedPostgres:
         """Tell whether the postmaster that the supervisor runs has announced itself ready."""
         running = self.state().get("postmaster")
         try:
-            lines = (self.place.data / "postmaster.pid").read_text().splitlines()
-        except OSError:
+            found = int((self.place.data / "postmaster.pid").read_text().splitlines()[0])
+        except (OSError, ValueError, IndexError):
             return False
-        return len(lines) > 7 and int(lines[0]) == running and lines[7].strip() == "ready"
+        return found == running and postgres_supervisor.announced_ready(self.place.data)
 
     def _watch(self) -> None:
         """Wait for the end of the supervisor; if it was killed while we still need it, start another."""

@@ -26,9 +26,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 10.0
-HEALTHY_AFTER_S = 30.0
-"""A server that ran this long starts the back-off afresh when it dies."""
+BACKOFF_MAX_S = 5.0
+HEALTHY_AFTER_S = 1.0
+"""A server that was ready and lived this long starts the back-off afresh when it dies."""
+
+READY_LINE = 8
+"""The line of ``postmaster.pid`` that holds the server's status (``LOCK_FILE_LINE_PM_STATUS``)."""
 
 STOP_FAST_S = 20.0
 """How long a fast shutdown (which writes a checkpoint) may take before an immediate one (which needs recovery)."""
@@ -69,6 +72,15 @@ def postmaster_of(data: Path) -> int | None:
     command = ["/bin/ps", "-o", "command=", "-p", str(pid)]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  a number
     return pid if str(data) in listed.stdout else None
+
+
+def announced_ready(data: Path) -> bool:
+    """Tell whether the server that wrote the lock file last got as far as taking connections."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= READY_LINE and lines[READY_LINE - 1].strip() == "ready"
 
 
 def _wait_gone(data: Path, pid: int, seconds: float) -> bool:
@@ -223,7 +235,7 @@ class Supervisor:
                 break
             self.last_exit = self.child.returncode if self.child else None
             self.restarts += 1
-            healthy = time.monotonic() - started > HEALTHY_AFTER_S
+            healthy = time.monotonic() - started > HEALTHY_AFTER_S and announced_ready(self.data)
             backoff_s = BACKOFF_FIRST_S if healthy else backoff_s
             self.say(f"PostgreSQL exited with {self.last_exit}; starting it again in {backoff_s:.1f} s")
             self.record("restarting")
