@@ -11,7 +11,6 @@ from bursar.core.identity.api import Code, Email, From, Name, Ours, Password, Se
 from bursar.core.identity.people import service
 from bursar.core.identity.rules.passwords import PasswordTooCommon, PasswordTooLong, PasswordTooShort
 from bursar.core.identity.rules.sessions import SecondFactorNeeded, SpentToken, StepUpNeeded, WrongCredentials
-from bursar.core.identity.store import people as store
 from bursar.infra.clock import utc_now
 from bursar.infra.web import PUBLIC, SIGNED_IN, As, In, Out, TheDb, router
 from bursar.kernel.errors import NotFound
@@ -159,10 +158,8 @@ async def me(db: TheDb, actor: As) -> MeOut:
     rights = sorted(actor.rights)
     if actor.person is None:
         return MeOut(actor=actor.name, organisation=actor.org, rights=rights, person=None)
-    async with db.system("me") as tx:
-        row = await service.person_of(tx, actor)
-        places = await store.organisations_of(tx, row.id)
-        left = await store.recovery_left(tx, row.id)
+    profile = await service.profile(db, actor)
+    row = profile.person
     return MeOut(
         actor=actor.name,
         organisation=actor.org,
@@ -172,10 +169,10 @@ async def me(db: TheDb, actor: As) -> MeOut:
         email=row.email,
         local=row.is_local,
         second_factor=row.second_factor is not None,
-        recovery_codes_left=left,
+        recovery_codes_left=profile.recovery_codes_left,
         organisations=[
             MembershipOut(organisation=each.id, name=each.name, roles=each.roles, erased_after=each.purge_after)
-            for each in places
+            for each in profile.organisations
         ],
     )
 

@@ -5,7 +5,7 @@ them, in the transaction of the change.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,6 +34,15 @@ class Draft:
 
     secret: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A person, their organisations with their roles in them, and how many recovery codes are unused."""
+
+    person: store.Row
+    organisations: Sequence[store.Row]
+    recovery_codes_left: int
 
 
 async def post(tx: Tx, *, to: str, template: str, facts: Mapping[str, Any]) -> None:
@@ -315,6 +324,17 @@ async def rename(db: Database, actor: Actor, *, name: str, now: datetime) -> Non
         me = await person_of(tx, actor, lock=True)
         await store.change(tx, me.id, {"name": tidy})
         await _tell(tx, actor, me.id, action="person.renamed", before={"name": me.name}, after={"name": tidy}, now=now)
+
+
+async def profile(db: Database, actor: Actor) -> Profile:
+    """Return the caller's own page.
+
+    Raises:
+        NotFound: The caller is an API key or a job.
+    """
+    async with db.system("me") as tx:
+        me = await person_of(tx, actor)
+        return Profile(me, await store.organisations_of(tx, me.id), await store.recovery_left(tx, me.id))
 
 
 async def person_of(tx: Tx, actor: Actor, *, lock: bool = False) -> store.Row:

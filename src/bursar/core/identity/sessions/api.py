@@ -12,10 +12,8 @@ from bursar.core.identity.rules.sessions import SecondFactorNeeded, StepUpNeeded
 from bursar.core.identity.service import local_owner
 from bursar.core.identity.sessions import service
 from bursar.core.identity.sessions.service import NoOrganisation, Opened
-from bursar.core.identity.store import sessions as store
 from bursar.core.identity.tables import session as table
 from bursar.infra.clock import utc_now
-from bursar.infra.crypto import digest
 from bursar.infra.web import PUBLIC, SIGNED_IN, As, In, Listed, Out, Page, TheDb, router
 from bursar.kernel.errors import Conflict, NotFound
 
@@ -118,9 +116,8 @@ async def switch(
 async def list_sessions(db: TheDb, actor: As, page: Page, cookie: Cookie) -> Listed[SessionOut]:
     """List the caller's own sessions in this organisation, newest first."""
     async with db.reading(actor) as tx:
-        current = await store.session_by_token(tx, digest(cookie))
+        mine = await service.current(tx, actor, session=cookie)
         rows = await tx.all(page.of(service.listing(tx, actor), table.c.created_at, table.c.id))
-    mine = current.id if current is not None else None
     names = ("id", "created_at", "seen_at", "expires_at", "address", "agent")
     return page.listed(
         rows,

@@ -306,6 +306,12 @@ def listing(tx: Tx, actor: Actor) -> sa.Select[Any]:
     return store.sessions_of(tx, _me(actor))
 
 
+async def current(tx: Tx, actor: Actor, *, session: str) -> UUID | None:
+    """Return the id of the caller's present session; None when they came without a cookie."""
+    row = await store.session_by_token(tx, digest(session)) if session else None
+    return row.id if row is not None and row.person == actor.person else None
+
+
 async def end(tx: Tx, actor: Actor, *, id_: UUID, now: datetime) -> None:
     """End one of the caller's own sessions; it stops working within a second.
 
@@ -319,16 +325,15 @@ async def end(tx: Tx, actor: Actor, *, id_: UUID, now: datetime) -> None:
 
 async def end_current(tx: Tx, actor: Actor, *, session: str, now: datetime) -> None:
     """Sign out."""
-    row = await store.session_by_token(tx, digest(session))
-    if row is not None and row.person == actor.person:
-        await end(tx, actor, id_=row.id, now=now)
+    id_ = await current(tx, actor, session=session)
+    if id_ is not None:
+        await end(tx, actor, id_=id_, now=now)
 
 
 async def end_others(tx: Tx, actor: Actor, *, session: str | None, now: datetime) -> None:
     """End all of the caller's sessions and log-ins of programs in this organisation but the present session."""
-    row = await store.session_by_token(tx, digest(session)) if session else None
-    me = _me(actor)
-    await store.end_all(tx, me, now=now, reason="signed out", except_session=row.id if row is not None else None)
+    me, kept = _me(actor), await current(tx, actor, session=session or "")
+    await store.end_all(tx, me, now=now, reason="signed out", except_session=kept)
     await audit.record(tx, actor, action="session.others_ended", subject=f"person:{me}", now=now)
 
 
