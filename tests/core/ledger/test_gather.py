@@ -15,7 +15,7 @@ from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import proofs
 from bursar.infra.db import Database
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import NotAllowed, Refusal, TooMany
+from bursar.kernel.errors import Invalid, NotAllowed, Refusal, TooMany
 from tests.core.ledger.conftest import NOW, Accounts, Make
 
 
@@ -80,6 +80,8 @@ async def test_rights_and_limits(
 
     with pytest.raises(NotAllowed):
         await gathering.record(make_actor("ledger:read", org=actor.org), order=order("a", "cash", "sales", 1), now=NOW)
+    with pytest.raises(Invalid, match="one batch"):
+        await gathering.record(actor, order=order("a", "cash", "sales", 1, entry=UUID(int=1)), now=NOW)
     with pytest.raises(TooMany):
         await gathering.record(actor, order=order("a", "cash", "sales", 1), now=NOW)
     await gathering.close()

@@ -14,7 +14,7 @@ from bursar.core.ledger.rules.admit import Outcome
 from bursar.core.ledger.rules.orders import Order
 from bursar.infra.db import Database
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import TooMany
+from bursar.kernel.errors import Invalid, TooMany
 
 GATHER_MAX = 1_024
 """Most transfers in one transaction."""
@@ -50,14 +50,17 @@ class Gathering:
 
         Args:
             actor: Needs ``ledger:write``.
-            order: The transfer; its ``entry`` links nothing here.
+            order: The transfer; it belongs to no ``entry``.
             now: Instant of asking, aware; the latest of a shared transaction is the instant of recording.
 
         Raises:
             Refusal: Why this transfer, and no other, was refused.
+            Invalid: It belongs to an entry.
             TooMany: Too many transfers wait already.
         """
         actor.must("ledger:write")
+        if order.entry is not None:
+            raise Invalid("Linked transfers stand or fall together, so they come in one batch", "Send them as a batch")
         queue = self._queues.setdefault(actor.org, [])
         if len(queue) >= WAITING_MAX:
             raise TooMany("transfers waiting", 1)
