@@ -288,6 +288,7 @@ def app(house: House) -> "FastAPI":
     from bursar.core.operations import service as operations
     from bursar.infra.crypto import Passwords
     from bursar.infra.web import WebSettings, create_app
+    from bursar.infra.web_tracing import tracing
 
     settings, keyring = house.settings, keyring_of(house.settings)
     means = Means(keyring, Passwords(), settings.url, local=settings.grants_local_owner)
@@ -318,7 +319,10 @@ def app(house: House) -> "FastAPI":
 
     loops = (lambda: operations.recorder(house.db), lambda: keep_sealing(house.db, audit))
     gate = Gate(means)
-    made = create_app(web, house.db, routers(house, given), gate, lifespan=working, loops=loops, pages=page(house))
+    tracer = tracing(settings.otel_endpoint, version=__version__) if settings.otel_endpoint else None
+    made = create_app(
+        web, house.db, routers(house, given), gate, lifespan=working, loops=loops, pages=page(house), tracer=tracer
+    )
     made.state.identity, made.state.audit = means, audit
     return made
 

@@ -37,6 +37,7 @@ async def serve(house: "House") -> None:
 
     from bursar import wiring
     from bursar.infra import log
+    from bursar.infra.web_server import Server
 
     settings = house.settings
     log.configure(level="DEBUG" if settings.debug else "INFO")
@@ -55,7 +56,7 @@ async def serve(house: "House") -> None:
     port = listener.getsockname()[1]
     if not settings.base_url:
         house = wiring.reached_at(house, f"http://{settings.host}:{port}")
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             wiring.app(house),
             log_config=None,
