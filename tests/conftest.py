@@ -16,6 +16,9 @@ from bursar.infra.db import Database, new_id
 from bursar.infra.embedded_postgres import ADMIN, APP, DATABASE, OWNER, EmbeddedPostgres
 from bursar.infra.migrate import migrate
 from bursar.kernel.actor import Actor
+from tests import network
+
+network.install()
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """Durability is switched off where nothing crashes; fault tests start servers of their own."""

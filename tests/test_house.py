@@ -95,6 +95,24 @@ def test_a_feature_imports_another_feature_by_its_service_only() -> None:
     assert not wrong
 
 
+_BOUND = re.compile(r"limit|returning|bounded|\.of\(|unnest|values\(|\.in_\(|any\(|any_|row_number", re.IGNORECASE)
+
+
+def test_no_query_is_unbounded() -> None:
+    """Every ``tx.all(…)`` stands in a function that limits it, or says in words why it is bounded."""
+    unbounded = []
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        for function in _functions(ast.parse(text)):
+            for call in ast.walk(function):
+                asks = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "all"
+                if not asks or not isinstance(call.func.value, ast.Name) or call.func.value.id != "tx":  # type: ignore[attr-defined]
+                    continue
+                if not _BOUND.search(ast.get_source_segment(text, function) or ""):
+                    unbounded.append(f"{path.relative_to(SOURCE)}:{call.lineno} {function.name}")  # type: ignore[attr-defined]
+    assert not unbounded
+
+
 def test_public_functions_say_what_they_do() -> None:
     silent = []
     for path in MODULES:
