@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.parts.cloud.focus_validation import store
+from bursar.parts.cloud.focus_validation.rules.checks import IMPLIED_BY, PATTERNS
+from bursar.parts.cloud.focus_validation.rules.checks import test_values as check_values
 from bursar.parts.cloud.focus_validation.rules.model import load_model
 from bursar.parts.cloud.focus_validation.rules.readings import CONDITIONS, READINGS
 from bursar.parts.cloud.focus_validation.rules.report import Report, Verdict
@@ -347,3 +350,20 @@ def test_every_reading_is_of_a_rule_and_every_rule_in_words_has_one() -> None:
 
     assert set(READINGS) | set(CONDITIONS) <= set(rules)
     assert {key for key, rule in rules.items() if rule.dynamic and not rule.permits} <= set(READINGS)
+
+
+@settings(deadline=None)
+@given(st.from_regex(PATTERNS["numeric"], fullmatch=True) | st.text("0123456789.eE+-,/ $", max_size=12))
+def test_a_strict_number_or_date_passes_every_test_it_implies(text: str) -> None:
+    values = pl.Series([text])
+    for weaker, stricter in IMPLIED_BY.items():
+        if check_values(stricter, values).all():
+            assert check_values(weaker, values).all()
+
+
+@settings(deadline=None)
+@given(st.datetimes())
+def test_a_strict_date_passes_every_test_it_implies(at: datetime) -> None:
+    values = pl.Series([f"{at:%Y-%m-%dT%H:%M:%S}Z"])
+    if check_values("datetime", values).all():
+        assert all(check_values(weaker, values).all() for weaker, kind in IMPLIED_BY.items() if kind == "datetime")

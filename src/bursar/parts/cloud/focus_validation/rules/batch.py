@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bursar.parts.cloud.focus_validation.rules.checks import test_values
+from bursar.parts.cloud.focus_validation.rules.checks import IMPLIED_BY, JSON_TESTS, flaws, test_values
 from bursar.parts.cloud.focus_validation.rules.logic import (
     All,
     AtLeast,
@@ -65,6 +65,8 @@ class Column:
         self._number: pl.Series | None = None
         self._coded: tuple[list[str], pl.Series] | None = None
         self._codes: NDArray[np.uint32] | None = None
+        self._flaws: frozenset[str] | None = None
+        self._strict: dict[str, bool] = {}
         self._few: bool | None = None
         self._hash: pl.Series | None = None
 
@@ -124,9 +126,30 @@ class Column:
                 self._hash = made if self.null is False else _blank(made, self.null)
         return self._hash
 
+    @property
+    def texts(self) -> list[str]:
+        """The values, each at least once; distinct where there are few."""
+        return self.coded[0] if self.few else self.series.drop_nulls().to_list()
+
+    @property
+    def flaws(self) -> frozenset[str]:
+        """What is wrong with any of the values, read as key-value texts."""
+        if self._flaws is None:
+            self._flaws = frozenset[str]().union(*map(flaws, self.texts))
+        return self._flaws
+
+    def strict(self, name: str) -> bool:
+        """Tell whether every value passes the named test."""
+        if name not in self._strict:
+            self._strict[name] = self.passes(name) is True
+        return self._strict[name]
+
     def passes(self, name: str) -> Mask:
         """Return where the value passes the named test; a missing value passes."""
-        if self.null is True:
+        if self.null is True or (name in JSON_TESTS and name not in self.flaws):
+            return True
+        stricter = IMPLIED_BY.get(name)
+        if stricter and self.strict(stricter):
             return True
         if self.few:
             return self._spread(

@@ -65,17 +65,17 @@ _TIME = rf"(?:{_plural(TIME_UNITS)})"
 _KNOWN_CASE = {word.casefold(): word for word in COUNT_UNITS + TIME_UNITS}
 
 PATTERNS: Final = {
-    "numeric": r"^-?(\d+(\.\d+)?|\.\d+)([eE]-?\d+)?$",
-    "decimal": r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$",
-    "datetime": r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?Z$",
-    "datetime_readable": r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$",
-    "zero": r"^-?0*(\.0*)?([eE]-?\d+)?$",
-    "has_t": r"^\d{4}-\d\d-\d\dT",
-    "two_digits": r"[T ]\d\d:\d\d:\d\d(\D|$)",
+    "numeric": r"^-?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE]-?[0-9]+)?$",
+    "decimal": r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$",
+    "datetime": r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?Z$",
+    "datetime_readable": r"^[0-9]{4}-[0-9][0-9]-[0-9][0-9]([T ][0-9][0-9]:[0-9][0-9](:[0-9][0-9](\.[0-9]+)?)?(Z|[+-][0-9][0-9]:?[0-9][0-9])?)?$",
+    "zero": r"^-?0*(\.0*)?([eE]-?[0-9]+)?$",
+    "has_t": r"^[0-9]{4}-[0-9][0-9]-[0-9][0-9]T",
+    "two_digits": r"[T ][0-9][0-9]:[0-9][0-9]:[0-9][0-9](\D|$)",
     "ends_z": r"Z$",
-    "midnight": r"[T ]00:00(:00(\.0+)?)?(Z|[+-]\d\d:?\d\d)?$|^\d{4}-\d\d-\d\d$",
+    "midnight": r"[T ]00:00(:00(\.0+)?)?(Z|[+-][0-9][0-9]:?[0-9][0-9])?$|^[0-9]{4}-[0-9][0-9]-[0-9][0-9]$",
     "currency": r"^\S(.*\S)?$",
-    "unit": rf"^(\d+ )?{_UNIT}([-–]{_TIME})?(/{_UNIT})?$",
+    "unit": rf"^([0-9]+ )?{_UNIT}([-–]{_TIME})?(/{_UNIT})?$",
     "readable": r"^[A-Z][^_]*$",
     "not_blank": r"\S",
 }
@@ -90,14 +90,23 @@ FORBIDDEN: Final = {
     "no_qualifiers": r"[^-+0-9eE.,/x*^() ]",
     "no_commas": "[,'’_]",
     "no_leading_plus": r"^\s*\+",
-    "minus_sign": r"^\(|[−–]|\d-$",
-    "utc": r"[T ].*[+-](0[1-9]|1\d|0\d:?(0[1-9]|[1-5]\d))",
-    "not_inclusive": r"23:59(:59(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?$",
-    "looks_numeric_and_is": r"^[+$€£]\s?[\d.,]+$|^\d{1,3}(,\d{3})+(\.\d+)?$|^[\d.,]+\s?[$€£%]$",
+    "minus_sign": r"^\(|[−–]|[0-9]-$",
+    "utc": r"[T ].*[+-](0[1-9]|1[0-9]|0[0-9]:?(0[1-9]|[1-5][0-9]))",
+    "not_inclusive": r"23:59(:59(\.[0-9]+)?)?(Z|[+-][0-9][0-9]:?[0-9][0-9])?$",
+    "looks_numeric_and_is": r"^[+$€£]\s?[0-9.,]+$|^[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$|^[0-9.,]+\s?[$€£%]$",
     "spot_free": r"(?i)\b(spot|preemptible|low.priority)\b",
     "unicode": "\ufffd",
 }
 """Tests failed by a text in which the pattern is found."""
+
+IMPLIED_BY: Final = dict.fromkeys(
+    (
+        *("decimal", "single_number", "no_fraction", "e_notation", "no_plus_exponent", "no_operators"),
+        *("no_qualifiers", "no_commas", "no_leading_plus", "minus_sign"),
+    ),
+    "numeric",
+) | dict.fromkeys(("datetime_readable", "utc", "has_t", "two_digits", "ends_z"), "datetime")
+"""Tests that every text passes which passes a stricter one."""
 
 Values = Callable[[pl.Series], pl.Series]
 
@@ -196,18 +205,20 @@ def _json(name: str) -> Values:
     return lambda values: pl.Series([text is None or name not in flaws(text) for text in values], dtype=pl.Boolean)
 
 
+JSON_TESTS: Final = frozenset(
+    (
+        *("json_object", "json_flat", "json_unique", "json_scalars", "json_no_null", "json_pascal"),
+        *("json_focus_property", "json_prefix", "json_spelling", "json_type"),
+    )
+)
+"""Tests of key-value texts; :func:`flaws` names those that a text fails."""
+
 SPECIAL: Final[dict[str, Values]] = {
     "any": _any,
     "not_placeholder": _placeholder_free,
     "unit_case": _unit_case,
     "unit_known": _unit_known,
     "national_currency": lambda values: values.is_in(list(CURRENCIES)),
-    **{
-        name: _json(name)
-        for name in (
-            *("json_object", "json_flat", "json_unique", "json_scalars", "json_no_null", "json_pascal"),
-            *("json_focus_property", "json_prefix", "json_spelling", "json_type"),
-        )
-    },
+    **{name: _json(name) for name in JSON_TESTS},
 }
 """Tests that need more than a pattern."""

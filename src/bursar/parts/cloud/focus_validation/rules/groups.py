@@ -271,12 +271,10 @@ class Prefixes:
         column = batch.column(self.rule.column)
         if column.null is True:
             return
-        frame = pl.DataFrame({"text": column.series})
-        frame = (
-            _chosen(batch, mask=True, frame=frame).drop_nulls("text").unique("text", keep="first", maintain_order=True)
-        )
-        for text, row in frame.iter_rows():
-            for prefix in prefixes(text):
+        if frozenset[str]().union(*map(prefixes, column.texts)) <= self.rows.keys():
+            return
+        for row, text in zip(batch.rows, column.series, strict=True):
+            for prefix in prefixes(text) if text is not None else ():
                 self.rows.setdefault(prefix, row)
 
     def result(self, most: int) -> tuple[int, list[int]]:
