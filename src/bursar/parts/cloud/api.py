@@ -1,0 +1,302 @@
+"""Cloud costs over HTTP: what it costs, why it changed, who bears the shared part, and whether the invoice is right."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import Field
+
+from bursar.infra.lake import Lake
+from bursar.infra.web import As, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
+from bursar.kernel.errors import Invalid
+from bursar.kernel.money import decimal_from
+from bursar.kernel.period import Period
+from bursar.parts.cloud import service
+from bursar.parts.cloud.rules.allocation import Method
+from bursar.parts.cloud.rules.bridge import Bridge, Change
+from bursar.parts.cloud.rules.dimensions import CostKind
+from bursar.parts.cloud.rules.filters import FILTER_CHARS_MAX
+from bursar.parts.cloud.rules.invoices import Match, Stated
+from bursar.parts.cloud.rules.queries import DIMENSIONS_MAX, GROUPS_MAX, CostQuery
+
+MONTHS_MAX = 36
+ENTERED_MAX = 200
+RATES_MAX = 50
+WEIGHTS_MAX = 1000
+
+Since = Annotated[date, Query(alias="from", description="First day.")]
+Until = Annotated[date, Query(alias="to", description="The day after the last.")]
+Filter = Annotated[str, Query(alias="filter", max_length=FILTER_CHARS_MAX, description='As `service = "Amazon S3"`.')]
+Dimensions = Annotated[
+    list[str] | None, Query(max_length=DIMENSIONS_MAX, description="As `service`, `region`, `tag:team`, `month`.")
+]
+
+
+class CostOut(Out):
+    """One group: the values of the dimensions asked for, its cost (null where no bill tells it) and its lines."""
+
+    values: list[str | None]
+    cost: MoneyOut | None
+    lines: int
+
+
+class CostsOut(Out):
+    """Cost by dimensions; amounts of several currencies stay apart."""
+
+    by: list[str]
+    data: list[CostOut]
+
+
+class ChangeOut(Out):
+    """One part of a difference."""
+
+    cause: str
+    service: str
+    amount: MoneyOut
+
+
+class BridgeOut(Out):
+    """Why a bill changed: `causes` sum exactly to `new` minus `old`; so do `movers` and `rest`."""
+
+    old: MoneyOut
+    new: MoneyOut
+    causes: list[ChangeOut]
+    movers: list[ChangeOut]
+    rest: MoneyOut
+
+
+class RateIn(In):
+    """What one unit of a currency is worth in the currency asked for, in the earlier and in the later period."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    old: str
+    new: str
+
+
+class BridgeIn(In):
+    """Two periods to compare, as half-open days, and the rates of other currencies."""
+
+    old_from: date
+    old_to: date
+    new_from: date
+    new_to: date
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    kind: CostKind = CostKind.EFFECTIVE
+    filter: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
+    rates: list[RateIn] = Field(default_factory=list, max_length=RATES_MAX)
+
+
+class SplitIn(In):
+    """Which cost is shared, and how it is split among the values of a dimension."""
+
+    from_: Annotated[date, Field(alias="from")]
+    to: date
+    by: str
+    shared: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
+    filter: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
+    method: Method = Method.PROPORTIONAL
+    weights: dict[str, str] = Field(default_factory=dict, max_length=WEIGHTS_MAX)
+
+
+class ShareOut(Out):
+    """What one target costs: its own lines, its share of the shared cost, and both."""
+
+    target: str
+    direct: MoneyOut
+    shared: MoneyOut
+    total: MoneyOut
+
+
+class SharesOut(Out):
+    """Every target in every currency; the totals sum exactly to the whole cost."""
+
+    data: list[ShareOut]
+
+
+class EnteredIn(In):
+    """An invoice total typed in from paper."""
+
+    month: date
+    invoice: Annotated[str, Field(min_length=1, max_length=200)]
+    total: MoneyIn
+
+
+class MatchIn(In):
+    """Which billing months to match, and invoices that were not imported."""
+
+    months: Annotated[list[date], Field(min_length=1, max_length=MONTHS_MAX)]
+    entered: list[EnteredIn] = Field(default_factory=list, max_length=ENTERED_MAX)
+
+
+class MatchOut(Out):
+    """One invoice against its lines; `by_kind` sums exactly to `difference`."""
+
+    month: date
+    invoice: str
+    stated: MoneyOut
+    billed: MoneyOut
+    difference: MoneyOut
+    by_kind: dict[str, MoneyOut]
+    lines: int
+    settled: bool
+
+
+class MatchesOut(Out):
+    """Every invoice asked for."""
+
+    data: list[MatchOut]
+
+
+def period_of(start: date, end: date) -> Period:
+    """Return the half-open period.
+
+    Raises:
+        Invalid: It is empty or reversed.
+    """
+    try:
+        return Period(start, end)
+    except ValueError as error:
+        raise Invalid(str(error), "Let `to` be the day after the last one.") from error
+
+
+def exact(text: str) -> Decimal:
+    """Return the decimal that ``text`` writes.
+
+    Raises:
+        Invalid: It is not a plain decimal number.
+    """
+    try:
+        return decimal_from(text)
+    except ValueError as error:
+        raise Invalid(str(error), "Write it like 1.0842.") from error
+
+
+def change_out(change: Change, currency: str) -> ChangeOut:
+    """Translate one part of a difference."""
+    return ChangeOut(cause=change.cause, service=change.service, amount=MoneyOut.exact(change.amount, currency))
+
+
+def bridge_out(found: Bridge) -> BridgeOut:
+    """Translate a bridge."""
+    return BridgeOut(
+        old=MoneyOut.exact(found.old, found.currency),
+        new=MoneyOut.exact(found.new, found.currency),
+        causes=[change_out(change, found.currency) for change in found.causes],
+        movers=[change_out(change, found.currency) for change in found.movers],
+        rest=MoneyOut.exact(found.rest, found.currency),
+    )
+
+
+def match_out(found: Match) -> MatchOut:
+    """Translate an invoice match."""
+    return MatchOut(
+        month=found.month,
+        invoice=found.invoice,
+        stated=MoneyOut.exact(found.stated, found.currency),
+        billed=MoneyOut.exact(found.billed, found.currency),
+        difference=MoneyOut.exact(found.difference, found.currency),
+        by_kind={kind: MoneyOut.exact(amount, found.currency) for kind, amount in found.by_kind.items()},
+        lines=found.lines,
+        settled=found.settled,
+    )
+
+
+def routes(lake: Lake, *, engine: str = service.DUCKDB) -> Router:
+    """Return the routes of cloud costs.
+
+    Args:
+        lake: The lake of this installation.
+        engine: Where queries run.
+    """
+    r = router("cloud", tag="Cloud costs", about="What clouds cost, why it changed, and whether the invoice is right.")
+    _questions(r, lake, engine)
+    _decisions(r, lake, engine)
+    return r
+
+
+def _questions(r: Router, lake: Lake, engine: str) -> None:
+    @r.get("/v1/cloud/costs", right="cost:read", refusals=[Invalid])
+    async def list_costs(
+        db: TheDb,
+        actor: As,
+        since: Since,
+        until: Until,
+        by: Dimensions = None,
+        kind: CostKind = CostKind.EFFECTIVE,
+        where: Filter = "",
+        limit: Annotated[int, Query(ge=1, le=GROUPS_MAX)] = 1000,
+    ) -> CostsOut:
+        """Sum cost by dimensions and tags over a period."""
+        asked = CostQuery(period_of(since, until), tuple(by or ()), kind, where, limit)
+        async with db.reading(actor) as tx:
+            found = await service.costs(tx, actor, lake=lake, asked=asked, engine=engine)
+        groups = [
+            CostOut(
+                values=list(group.values),
+                cost=None if group.cost is None else MoneyOut.exact(group.cost, group.currency),
+                lines=group.lines,
+            )
+            for group in found
+        ]
+        return CostsOut(by=list(by or ()), data=groups)
+
+    @r.post("/v1/cloud/bridge", right="cost:read", refusals=[Invalid])
+    async def explain_change(body: BridgeIn, db: TheDb, actor: As) -> BridgeOut:
+        """Explain why a bill changed between two periods; the causes sum exactly to the difference."""
+        async with db.reading(actor) as tx:
+            found = await service.bridge(
+                tx,
+                actor,
+                lake=lake,
+                old=period_of(body.old_from, body.old_to),
+                new=period_of(body.new_from, body.new_to),
+                currency=body.currency,
+                kind=body.kind,
+                where=body.filter,
+                rates={rate.currency: (exact(rate.old), exact(rate.new)) for rate in body.rates},
+                engine=engine,
+            )
+        return bridge_out(found)
+
+
+def _decisions(r: Router, lake: Lake, engine: str) -> None:
+    @r.post("/v1/cloud/allocation", right="cost:read", refusals=[Invalid])
+    async def split_shared(body: SplitIn, db: TheDb, actor: As) -> SharesOut:
+        """Split shared cost among the values of a dimension; nothing is lost."""
+        async with db.reading(actor) as tx:
+            found = await service.allocate(
+                tx,
+                actor,
+                lake=lake,
+                period=period_of(body.from_, body.to),
+                by=body.by,
+                shared=body.shared,
+                method=body.method,
+                weights={target: exact(weight) for target, weight in body.weights.items()},
+                where=body.filter,
+                engine=engine,
+            )
+        shares = [
+            ShareOut(
+                target=one.target,
+                direct=MoneyOut.exact(one.direct, currency),
+                shared=MoneyOut.exact(one.shared, currency),
+                total=MoneyOut.exact(one.total, currency),
+            )
+            for currency, targets in found.items()
+            for one in targets
+        ]
+        return SharesOut(data=shares)
+
+    @r.post("/v1/cloud/invoice-match", right="cost:read", refusals=[Invalid])
+    async def match_invoices(body: MatchIn, db: TheDb, actor: As) -> MatchesOut:
+        """Compare invoices with the lines of their months, to the cent."""
+        months = [month.replace(day=1) for month in body.months]
+        entered = []
+        for one in body.entered:
+            money = one.total.money()
+            entered.append(Stated(one.month.replace(day=1), one.invoice, "", money.currency, money.amount))
+        async with db.reading(actor) as tx:
+            found = await service.match_invoices(tx, actor, lake=lake, months=months, entered=entered, engine=engine)
+        return MatchesOut(data=[match_out(match) for match in found])
