@@ -19,7 +19,7 @@ from bursar.infra.anchors import Anchors
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database, new_id
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import NotAllowed, Unavailable
+from bursar.kernel.errors import NotAllowed, TooLarge, Unavailable
 from bursar.kernel.money import Money
 
 NOW = datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC)
@@ -377,6 +377,16 @@ async def test_the_sealer_goes_on_after_the_database_was_away(trail: Trail, monk
     sealing.cancel()
 
     assert (await trail.verify()).rows == 2
+
+
+async def test_a_trail_longer_than_a_request_may_verify_is_refused(trail: Trail) -> None:
+    for number in range(3):
+        await trail.add(1, first=number)
+        await trail.seal()
+
+    assert (await service.verify(trail.db, trail.actor, keyring=KEYRING, blocks_max=3)).blocks == 3
+    with pytest.raises(TooLarge, match="limit of 2 blocks"):
+        await service.verify(trail.db, trail.actor, keyring=KEYRING, blocks_max=2)
 
 
 async def test_verifying_needs_the_right(trail: Trail) -> None:

@@ -12,7 +12,7 @@ from bursar.core.audit.rules import Broken, Head
 from bursar.core.audit.service import Means
 from bursar.core.audit.tables import entry
 from bursar.infra.web import As, Listed, Out, Page, TheDb, router
-from bursar.kernel.errors import NotFound
+from bursar.kernel.errors import NotFound, TooLarge
 
 r = router("audit", tag="Audit", about="Who changed what and when, and the proof that nobody touched the record.")
 
@@ -113,10 +113,12 @@ async def show_head(db: TheDb, actor: As) -> HeadOut:
     return _head(head)
 
 
-@r.get("/v1/audit/verification", right="audit:read")
+@r.get("/v1/audit/verification", right="audit:read", refusals=[TooLarge])
 async def verify(db: TheDb, actor: As, means: Annotated[Means, Depends(_means)]) -> VerdictOut:
     """Prove that every sealed entry is as it was sealed, or name the first that is not."""
-    verdict = await service.verify(db, actor, keyring=means.keyring, anchors=means.anchors)
+    verdict = await service.verify(
+        db, actor, keyring=means.keyring, anchors=means.anchors, blocks_max=service.BLOCKS_A_REQUEST_MAX
+    )
     return VerdictOut(
         ok=verdict.broken is None,
         entries=verdict.rows,

@@ -19,6 +19,7 @@ from bursar.infra.crypto import Keyring, Signer, signed_by
 from bursar.infra.db import Database, Tx
 from bursar.infra.jobs import NOBODY
 from bursar.kernel.actor import Actor
+from bursar.kernel.errors import TooLarge
 
 BLOCKS_A_PASS_MAX = 100
 """Blocks sealed in one transaction; the next pass goes on."""
@@ -28,6 +29,9 @@ BLOCKS_A_PAGE = 16
 
 READERS = 2
 """Connections that read while verifying; PostgreSQL works on one page of blocks for each."""
+
+BLOCKS_A_REQUEST_MAX = 5_000
+"""Blocks verified within one HTTP request: five million entries, some ten seconds."""
 
 SIGNING_USE = "audit"
 
@@ -227,7 +231,13 @@ def _sealed(
 
 
 async def verify(
-    db: Database, actor: Actor, *, keyring: Keyring, anchors: Anchors | None = None, heads: Iterable[Head] = ()
+    db: Database,
+    actor: Actor,
+    *,
+    keyring: Keyring,
+    anchors: Anchors | None = None,
+    heads: Iterable[Head] = (),
+    blocks_max: int | None = None,
 ) -> Verdict:
     """Prove that every sealed entry is as it was sealed, or name the first thing that is not.
 
@@ -239,9 +249,11 @@ async def verify(
         keyring: Knows the signing keys; blocks of a retired key are proved by the chain up to a known key.
         anchors: Heads kept outside of the database.
         heads: Further heads, exported earlier.
+        blocks_max: Refuse a longer trail; None for any length.
 
     Raises:
         NotAllowed: The actor lacks the right.
+        TooLarge: The trail has more than ``blocks_max`` blocks.
     """
     actor.must("audit:read")
     kept = [*heads, *(_from_anchor(each) for each in (anchors.records(str(actor.org)) if anchors else ()))]
@@ -251,7 +263,10 @@ async def verify(
         readers = [await stack.enter_async_context(db.reading(actor)) for _ in range(READERS)]
         tx = readers[0]
         last = await store.last_block(tx)
-        await _walked(walk, readers, last.number if last is not None else 0)
+        length = last.number if last is not None else 0
+        if blocks_max is not None and length > blocks_max:
+            raise TooLarge("the audit trail to verify here (`bursar audit verify` has no limit)", blocks_max, "blocks")
+        await _walked(walk, readers, length)
         if walk.suspect is not None:
             rows = await store.rows_from(tx, walk.suspect.cluster, walk.suspect.since, walk.suspect.upto)
             walk.broken = rules.first_difference(walk.suspect, rows)
