@@ -38,7 +38,7 @@ class Rules:
     budget_series: float = 100.0
     budget_periods: float = 30.0
     money_least: float = 0.0
-    percent_least: float = 0.1
+    percent_least: float = 0.2
     quiet_seasons: int = 2
 
     @property

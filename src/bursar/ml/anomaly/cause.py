@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bursar.kernel.errors import Invalid
-from bursar.kernel.series import Ints
+from bursar.kernel.series import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,18 @@ class Cause:
     share: float
 
 
-def explain(actual: Ints, expected: Ints, parent_expected: int) -> tuple[Cause, ...]:
-    """Return the children's contributions to the parent's change, largest first.
+def explain(actual: Ints, expected: Ints, parent_expected: int, usual: Floats | None = None) -> tuple[Cause, ...]:
+    """Return the children's contributions to the parent's change, the most telling first.
 
     Args:
         actual: Shape (c,): what each child cost, minor units.
         expected: Shape (c,): what was expected of each, minor units, forecast separately.
         parent_expected: What was expected of the parent; need not be the sum of ``expected``.
+        usual: Shape (c,): the deviation usual for each child, minor units; a large child's ordinary noise then does not
+            hide a small child's change. None orders by amount alone.
 
     Returns:
-        c causes, by absolute amount. Their amounts sum to ``sum(actual) - parent_expected`` exactly: what the children's
+        c causes, by how far the absolute amount exceeds twice the usual deviation. Their amounts sum to ``sum(actual) - parent_expected`` exactly: what the children's
         expectations miss of the parent's is spread over them in proportion to their size (largest remainder).
 
     Raises:
@@ -45,7 +47,8 @@ def explain(actual: Ints, expected: Ints, parent_expected: int) -> tuple[Cause, 
     changes = [int(one) - other for one, other in zip(actual, adjusted, strict=True)]
     whole = sum(abs(change) for change in changes) or 1
     causes = [Cause(child, change, change / whole) for child, change in enumerate(changes)]
-    return tuple(sorted(causes, key=lambda cause: (-abs(cause.amount), cause.child)))
+    noise = np.zeros(len(actual)) if usual is None else usual
+    return tuple(sorted(causes, key=lambda cause: (2 * float(noise[cause.child]) - abs(cause.amount), cause.child)))
 
 
 def spread_exactly(total: int, weights: Ints) -> list[int]:

@@ -24,6 +24,9 @@ from bursar.ml.forecast.history import HISTORY_MAX, SEASONS
 YEAR_PERIODS = {Grain.DAY: 364, Grain.WEEK: 52}
 """What deviated one year before is no news now; 364 days keep the weekday."""
 
+OVERLAP = 4.0
+"""Windows of k periods on neighbouring periods share most of their values; k over this of them count as one look."""
+
 CLIP = 3.0
 """Robust deviations that one period may contribute to a shift."""
 
@@ -70,7 +73,9 @@ def detect(
     rules = rules or Rules()
     expected = _measure(work, panel.grain, calendar or Calendar(), rules.rate)
     count = len(work.evidence)
-    corrected = np.min([np.minimum(one.p * count / one.scale.width, 1.0) for one in work.evidence], axis=0, initial=1.0)
+    corrected = np.min(
+        [np.minimum(one.p * count / independence(one.scale.width), 1.0) for one in work.evidence], axis=0, initial=1.0
+    )
     alerts = _changes(work, rules, expected)
     alerts += [
         Alert(row, AlertKind.NEW, times[at], times[at], actual, 0.0, 0.0, 0.0, rules.rate)
@@ -189,13 +194,18 @@ def _score(work: Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> E
     return Evidence(scale, raw[:, before:], p, unit * factor)
 
 
+def independence(width: int) -> float:
+    """Return how many neighbouring windows of ``width`` periods count as one look, so that a longer scale is not starved."""
+    return max(1.0, width / OVERLAP)
+
+
 def _changes(work: Work, rules: Rules, expected: Floats) -> list[Alert]:
     """Return an alert for every scale and scanned period whose p lies under its share of the budget."""
     alerts = []
     share = rules.rate / max(len(work.evidence), 1)
     for one in work.evidence:
         width = one.scale.width
-        for row, column in np.argwhere(one.p <= share * width):
+        for row, column in np.argwhere(one.p <= share * independence(width)):
             at = work.start + int(column)
             begin = max(0, at - width + 1)
             if one.scale.name == "spike":
@@ -214,7 +224,7 @@ def _changes(work: Work, rules: Rules, expected: Floats) -> list[Alert]:
                     usual,
                     usual - room,
                     usual + room,
-                    float(one.p[row, column] * len(work.evidence) / width),
+                    float(one.p[row, column] * len(work.evidence) / independence(width)),
                 )
             )
     return alerts

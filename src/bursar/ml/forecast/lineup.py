@@ -16,7 +16,8 @@ COLD = frozenset({"trees_seasonal", "siblings"})
 """What serves a series too young to be tried."""
 
 LARGE_PANEL = 1_000
-"""From this many series on, the global models are trained once for all backtest windows, on what precedes the first."""
+"""From this many series on, the global models are trained once for all backtest windows, on what precedes the first,
+and with fewer rounds."""
 
 
 class SeasonalTrees(GlobalTrees):
@@ -40,6 +41,7 @@ def default_lineup(series: int, horizon: int, seed: int) -> tuple[Forecaster, ..
         seed: Of the global models.
     """
     retrain = series < LARGE_PANEL
+    rounds = 200 if retrain else 120
     return (
         SeasonalNaive(),
         RunRate(),
@@ -49,6 +51,6 @@ def default_lineup(series: int, horizon: int, seed: int) -> tuple[Forecaster, ..
         ComplexSmoothing(),
         Theta(),
         Ridge(),
-        SeasonalTrees(horizon=horizon, difference=True, seed=seed, retrain=retrain),
-        LevelTrees(horizon=horizon, difference=False, seed=seed + 1, retrain=retrain),
+        SeasonalTrees(horizon=horizon, difference=True, seed=seed, retrain=retrain, rounds=rounds),
+        LevelTrees(horizon=horizon, difference=False, seed=seed + 1, retrain=retrain, rounds=rounds),
     )
