@@ -126,7 +126,7 @@ class Batch:
             entry, end = orders[at].entry, at + 1
             while entry is not None and end < len(orders) and orders[end].entry == entry:
                 end += 1
-            outcomes += self._linked(orders[at:end]) if end - at > 1 else [self._one(orders[at], [])]
+            outcomes += self._linked(orders[at:end]) if end - at > 1 else [self._one(orders[at], None)]
             at = end
         return outcomes
 
@@ -146,7 +146,7 @@ class Batch:
             for outcome in outcomes
         ]
 
-    def _one(self, order: Order, undo: list[Callable[[], None]]) -> Outcome:
+    def _one(self, order: Order, undo: list[Callable[[], None]] | None) -> Outcome:
         digest = order.digest()
         if known := self.known.get(order.key):
             return Outcome(known.id) if known.digest == digest else Outcome(refusal=KeyReused(key=order.key))
@@ -229,7 +229,7 @@ class Batch:
                 return LimitReached(str(credit.id), available, amount)
         return None
 
-    def _apply(self, transfer: Admitted, undo: list[Callable[[], None]]) -> None:
+    def _apply(self, transfer: Admitted, undo: list[Callable[[], None]] | None) -> None:
         order, amount = transfer.order, transfer.amount
         debit, credit = self.accounts[transfer.debit], self.accounts[transfer.credit]
         posted = amount if order.action in MOVES else 0
@@ -246,6 +246,8 @@ class Batch:
             transfer.id, order.action, transfer.debit, transfer.credit, amount, transfer.currency, order.due
         )
         self.admitted.append(transfer)
+        if undo is None:
+            return
 
         def back() -> None:
             _move(debit, credit, -posted, -pending)

@@ -15,10 +15,14 @@ Leaf = tuple[UUID, str, bytes, str, UUID, UUID, int, str, date, datetime, UUID |
 def digest_of(leaves: Iterable[Leaf]) -> bytes:
     """Return the SHA-256 over the transfers of a batch, in order."""
     total = hashlib.sha256()
-    for leaf in leaves:
-        id_, key, digest, kind, debit, credit, amount, currency, value_day, recorded_at, of, actor = leaf
-        instant = recorded_at.astimezone(UTC).isoformat(timespec="microseconds")
-        text = f"{id_}\x1f{key}\x1f{kind}\x1f{debit}\x1f{credit}\x1f{amount}\x1f{currency}\x1f{value_day}\x1f{instant}\x1f{of}\x1f{actor}\x1e"
+    shown: tuple[datetime | None, str] = (None, "")
+    for id_, key, digest, kind, debit, credit, amount, currency, value_day, recorded_at, of, actor in leaves:
+        if recorded_at != shown[0]:  # one instant for a whole batch, as a rule
+            shown = (recorded_at, recorded_at.astimezone(UTC).isoformat(timespec="microseconds"))
+        text = (
+            f"{id_.int}\x1f{key}\x1f{kind}\x1f{debit.int}\x1f{credit.int}\x1f{amount}\x1f{currency}\x1f{value_day}\x1f{shown[1]}"
+            f"\x1f{of and of.int}\x1f{actor}\x1e"
+        )
         total.update(text.encode() + digest)
     return total.digest()
 

@@ -89,9 +89,10 @@ class Order:
     def digest(self) -> bytes:
         """Return the SHA-256 of the content, without the key: the same content again is no change."""
         tags = "\x1e".join(f"{name}\x1d{value}" for name, value in sorted(self.tags.items())) if self.tags else ""
+        ids = "\x1f".join(str(one and one.int) for one in (self.debit, self.credit, self.of, self.entry, self.party))
         text = (
-            f"{self.action}\x1f{self.debit}\x1f{self.credit}\x1f{self.amount}\x1f{self.currency}\x1f{self.value_day}"
-            f"\x1f{self.due}\x1f{self.of}\x1f{self.entry}\x1f{self.party}\x1f{self.memo}\x1f{tags}"
+            f"{self.action.value}\x1f{ids}\x1f{self.amount}\x1f{self.currency}\x1f{self.value_day}\x1f{self.due}"
+            f"\x1f{self.memo}\x1f{tags}"
         )
         return hashlib.sha256(text.encode()).digest()
 
