@@ -430,6 +430,31 @@ async def test_an_exhausted_pool_is_unavailable(
     await db.close()
 
 
+async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(
+    database_url: str, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is kept ready must not be kept from those who wait."""
+    monkeypatch.setattr(edge, "POOL_WAIT_S", 5)
+    db = Database(database_url, pool_size=4, pool_overflow=0)
+    done = [asyncio.Event() for _ in range(4)]
+
+    async def hold(until: asyncio.Event) -> None:
+        async with db.reading(actor):
+            await until.wait()
+
+    holders = [asyncio.create_task(hold(event)) for event in done]
+    await asyncio.sleep(0.3)
+    waiter = asyncio.create_task(_texts(db, actor))
+    await asyncio.sleep(0.3)
+    done[0].set()
+
+    assert await waiter == []
+    for event in done:
+        event.set()
+    await asyncio.gather(*holders)
+    await db.close()
+
+
 def test_new_ids_are_version_7_ordered_in_time_and_distinct() -> None:
     before = time.time_ns() // 1_000_000
     ids = [new_id() for _ in range(10_000)]

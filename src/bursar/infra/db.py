@@ -106,6 +106,7 @@ class Database:
             connect_args=connect_args(),
         )
         self._idle: list[Seat] = []
+        self._waiting = 0
         self._idle_max = max(0, pool_size - POOL_SPARE)
         sa.event.listen(self.engine.sync_engine, "connect", _refuse_a_role_that_bypasses)
 
@@ -151,7 +152,11 @@ class Database:
         """Return a connection that is between transactions: one kept ready, or one of the pool."""
         if self._idle:
             return self._idle.pop()
-        conn = await self.engine.connect()
+        self._waiting += 1
+        try:
+            conn = await self.engine.connect()
+        finally:
+            self._waiting -= 1
         try:
             return Seat(conn, await driver_of(conn))
         except BaseException:
@@ -161,8 +166,8 @@ class Database:
     async def leave(self, seat: Seat) -> None:
         """Keep a connection whose transaction ended well ready for the next, past the pool's check-in and check-out."""
         clean = seat.driver.info.transaction_status == TransactionStatus.IDLE
-        if not clean or len(self._idle) >= self._idle_max:
-            await discard(seat)
+        if not clean or self._waiting or len(self._idle) >= self._idle_max:
+            await discard(seat)  # through the pool, which wakes whoever waits there
             return
         try:
             if seat.conn.in_transaction():
