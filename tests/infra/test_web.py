@@ -478,3 +478,51 @@ async def test_a_handler_may_take_the_request_itself(writer: httpx2.AsyncClient)
     answer = await writer.get("/v1/echo?word=hello")
 
     assert answer.json() == {"path": "/v1/echo", "word": "hello", "name": "person:writer"}
+
+
+async def page(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+    await send({"type": "http.response.body", "body": b"<p>the interface</p>"})
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "shown"),
+    [
+        ("/", "*/*", True),
+        ("/findings/7", "text/html,*/*", True),
+        ("/assets/main.js", "*/*", True),
+        ("/findings/7", "application/json", False),
+        ("/v1/nothing", "text/html", False),
+        ("/health/nothing", "text/html", False),
+        ("/v1/nothing.js", "*/*", False),
+    ],
+)
+async def test_the_interface_is_shown_to_browsers_and_problems_to_programs(
+    db: Database, path: str, accept: str, shown: bool
+) -> None:
+    async with client_of(small_app(db, pages=page)) as client:
+        answer = await client.get(path, headers={"accept": accept})
+        changed = await client.post(path, headers={"accept": accept})
+        rebound = await client.get(path, headers={"accept": accept, "host": "evil.example"})
+
+    assert ("the interface" in answer.text) is shown
+    assert "content-security-policy" in answer.headers
+    if not shown:
+        problem(answer, 404, "no_such_route")
+    assert changed.status_code == 404
+    assert rebound.status_code == (421 if shown else 404)
+
+
+async def test_a_websocket_is_declined(db: Database) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    scope = {"type": "websocket", "path": "/v1/things", "headers": [], "query_string": b"", "scheme": "ws"}
+    await small_app(db)(scope, receive, send)
+
+    assert sent == [{"type": "websocket.close", "code": 1003}]

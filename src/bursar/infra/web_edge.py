@@ -190,7 +190,7 @@ class Edge:
         try:
             route, values = self._index.find(exchange.method, exchange.path)
         except Exception:
-            if not self._shows_page(exchange):
+            if not self._shows_page(exchange, headers.get(b"accept", b"")):
                 raise
             await self._page(scope, receive, reply, headers)
             return
@@ -300,12 +300,13 @@ class Edge:
         await reply({"type": "http.response.start", "status": 204 if allowed else 403, "headers": []})
         await reply({"type": "http.response.body", "body": b""})
 
-    def _shows_page(self, exchange: Exchange) -> bool:
-        return (
-            self._pages is not None
-            and exchange.method in SAFE_METHODS
-            and not exchange.path.startswith(("/v1/", "/health", "/metrics", "/openapi"))
-        )
+    def _shows_page(self, exchange: Exchange, accept: bytes) -> bool:
+        """Tell whether a path that is no route is the user interface's: asked for by a browser, or one of its files."""
+        if self._pages is None or exchange.method not in SAFE_METHODS:
+            return False
+        if exchange.path.startswith(("/v1/", "/health", "/metrics", "/openapi")):
+            return False
+        return exchange.path == "/" or b"text/html" in accept or "." in exchange.path.rpartition("/")[2]
 
     async def _page(self, scope: Scope, receive: Receive, reply: Reply, headers: dict[bytes, bytes]) -> None:
         self._check_host(headers.get(b"host"))
