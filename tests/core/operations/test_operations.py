@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -81,6 +81,46 @@ def test_a_percentile_lies_in_the_bucket_of_the_true_one(seconds: list[float], s
 
 def test_what_is_slower_than_every_bound_counts_as_the_largest() -> None:
     assert rules.percentile(BOUNDS_S, measured("/", 100.0).buckets, 0.5) == BOUNDS_S[-1]
+    assert rules.percentile(BOUNDS_S, [0] * (len(BOUNDS_S) + 1), 0.5) is None
+
+
+async def test_the_recorder_records_and_prunes_until_it_is_stopped(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RECORD_EVERY_S", 0.01)
+    monkeypatch.setattr(service, "PRUNE_EVERY_S", 0.0)
+    metrics = Metrics()
+    metrics.cache("prices", hit=True)
+    await service.record(db, now=utc_now() - timedelta(hours=rules.HOURS_MAX + 1), metrics=metrics)
+    metrics.cache("prices", hit=True)
+    recorder = asyncio.create_task(service.recorder(db, metrics))
+    minutes: list[datetime] = []
+    for _ in range(300):
+        async with db.system("test") as tx:
+            minutes = [row.minute for row in await tx.all(sa.select(sample.c.minute))]
+        if len(minutes) == 1 and minutes[0] > utc_now() - timedelta(hours=1):
+            break
+        await asyncio.sleep(0.01)
+    recorder.cancel()
+    await asyncio.gather(recorder, return_exceptions=True)
+
+    assert len(minutes) == 1
+    assert recorder.cancelled()
+
+
+async def test_the_recorder_goes_on_after_a_failure(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "RECORD_EVERY_S", 0.01)
+    metrics, away = Metrics(), Database("postgresql+psycopg://nobody@127.0.0.1:1/none", come_back_s=0.0)
+    metrics.cache("prices", hit=True)
+    recorder = asyncio.create_task(service.recorder(away, metrics))
+    await asyncio.sleep(0.3)
+    running = not recorder.done()
+    recorder.cancel()
+    await asyncio.gather(recorder, return_exceptions=True)
+    await away.close()
+
+    assert running
+    assert await service.record(db, now=utc_now(), metrics=metrics) == 1
 
 
 def test_a_full_disk_and_missing_migrations_are_named() -> None:
