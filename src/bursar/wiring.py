@@ -26,7 +26,7 @@ from bursar.infra import mail
 from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database
-from bursar.infra.files import LocalFiles
+from bursar.infra.files import open_files
 from bursar.infra.jobs import Job
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from bursar.infra.http import Host
+    from bursar.core.audit.service import Means as AuditMeans
+    from bursar.core.identity.organisations.service import Erasers
+    from bursar.core.identity.service import Means as IdentityMeans
+    from bursar.core.notices.service import Means as NoticeMeans
     from bursar.infra.web import Router
 
 SCHEMAS: tuple[LineSchema, ...] = (COST_LINES, BANK_LINES, PAYMENT_LINES)
@@ -52,6 +55,21 @@ FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""
 
 PARSER = "bursar.connectors.formats:parse_in_child"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What jobs and routes get besides the database: keys, webhooks, mail, erasers."""
+
+    identity: "IdentityMeans"
+    audit: "AuditMeans"
+    notices: "NoticeMeans"
+    mailer: mail.Mailer
+    erasers: "Erasers"
+
+    def each(self, house: "House") -> tuple[object, ...]:
+        """Return the tools one by one, as the worker hands them to jobs by type."""
+        return (house, self.identity, self.audit, self.notices, self.mailer, self.erasers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +168,14 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         importer = Importer(
             db=db,
             lake=lake,
-            documents=LocalFiles(settings.home / "files"),
+            documents=open_files(
+                settings.home, bucket=settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region
+            ),
             sandbox=sandbox,
             parser=PARSER,
             schemas={schema.name: schema for schema in SCHEMAS},
             scratch=settings.home / "tmp",
+            quarantine=settings.home / "quarantine",
         )
         yield House(settings, db, lake, importer, owner_url, backup_url, programs)
 
@@ -215,20 +236,22 @@ JOBS: tuple[Job, ...] = (
 """Every job there is."""
 
 
-def tools(house: House) -> tuple[object, ...]:
-    """Return what jobs get by type: keys, mail, webhooks, erasers."""
+def tools(house: House) -> Tools:
+    """Make what jobs and routes need; close ``notices.client`` at the end."""
     from bursar.core.audit.service import Means as AuditMeans
     from bursar.core.identity.organisations.service import Erasers
+    from bursar.core.identity.service import Means as IdentityMeans
     from bursar.core.notices.service import Means as NoticeMeans
     from bursar.infra.anchors import Anchors
-    from bursar.infra.http import Egress, Host
+    from bursar.infra.crypto import Passwords
+    from bursar.infra.http import Egress, Host, hosts_from
     from bursar.infra.mail_smtp import Smtp
 
     settings, keyring = house.settings, keyring_of(house.settings)
     smtp = Smtp.of(settings.smtp_url.get_secret_value()) if settings.smtp_url else None
-    allowed = [Host("*"), *(_egress_host(entry) for entry in settings.egress_hosts)]
-    return (
-        house,
+    allowed = [Host("*"), *hosts_from(settings.egress_hosts)]
+    return Tools(
+        IdentityMeans(keyring, Passwords(), settings.url, local=settings.grants_local_owner),
         AuditMeans(keyring, Anchors(settings.home / "anchors")),
         NoticeMeans(keyring, Egress().client("webhooks", allow=allowed)),
         mail.Mailer(smtp, settings.mail_from, tuple(url.get_secret_value() for url in settings.alert_urls)),
@@ -236,15 +259,7 @@ def tools(house: House) -> tuple[object, ...]:
     )
 
 
-def _egress_host(entry: str) -> "Host":
-    from bursar.infra.http import Host
-
-    name, _, port = entry.rpartition(":")
-    private = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-    return Host(name, frozenset({int(port)}), frozenset({"https", "http"}), private)
-
-
-def routers(house: House, given: Sequence[object]) -> "list[Router]":
+def routers(house: House, given: Tools) -> "list[Router]":
     """Return the routes of every feature, in the order of the API description."""
     from bursar.core.audit import api as audit_api
     from bursar.core.findings import api as findings_api
@@ -257,11 +272,9 @@ def routers(house: House, given: Sequence[object]) -> "list[Router]":
     from bursar.core.identity.tokens import api as tokens_api
     from bursar.core.intake import api as intake_api
     from bursar.core.notices import api as notices_api
-    from bursar.core.notices.service import Means as NoticeMeans
     from bursar.core.operations import api as operations_api
     from bursar.core.work import api as work_api
 
-    notices = next(tool for tool in given if isinstance(tool, NoticeMeans))
     return [
         people_api.r,
         sessions_api.r,
@@ -273,7 +286,7 @@ def routers(house: House, given: Sequence[object]) -> "list[Router]":
         audit_api.r,
         findings_api.r,
         intake_api.routes(house.importer, upload_bytes_max=house.settings.upload_bytes_max),
-        *notices_api.routes(notices),
+        *notices_api.routes(given.notices),
         work_api.r,
         operations_api.routes(house.settings.home),
     ]
@@ -283,17 +296,13 @@ def app(house: House) -> "FastAPI":
     """Return the HTTP application of an open house."""
     from bursar import __version__
     from bursar.core.audit.jobs import keep_sealing
-    from bursar.core.audit.service import Means as AuditMeans
-    from bursar.core.identity.service import Gate, Means
+    from bursar.core.identity.service import Gate
     from bursar.core.operations import service as operations
-    from bursar.infra.crypto import Passwords
     from bursar.infra.web import WebSettings, create_app
     from bursar.infra.web_tracing import tracing
 
     settings, keyring = house.settings, keyring_of(house.settings)
-    means = Means(keyring, Passwords(), settings.url, local=settings.grants_local_owner)
     given = tools(house)
-    audit = next(tool for tool in given if isinstance(tool, AuditMeans))
     web = WebSettings(
         version=__version__,
         base_url=settings.url,
@@ -310,20 +319,21 @@ def app(house: House) -> "FastAPI":
         from bursar.infra.jobs_worker import run_worker
 
         stop = asyncio.Event()
-        worker = run_worker(house.db, JOBS, stop, tools=(*given, means)) if settings.worker_inside else None
+        worker = run_worker(house.db, JOBS, stop, tools=given.each(house)) if settings.worker_inside else None
         task = asyncio.create_task(worker) if worker else None
         yield
         stop.set()
         if task:
             await task
+        await given.notices.client.close()
 
-    loops = (lambda: operations.recorder(house.db), lambda: keep_sealing(house.db, audit))
-    gate = Gate(means)
+    loops = (lambda: operations.recorder(house.db), lambda: keep_sealing(house.db, given.audit))
+    gate = Gate(given.identity)
     tracer = tracing(settings.otel_endpoint, version=__version__) if settings.otel_endpoint else None
     made = create_app(
         web, house.db, routers(house, given), gate, lifespan=working, loops=loops, pages=page(house), tracer=tracer
     )
-    made.state.identity, made.state.audit = means, audit
+    made.state.identity, made.state.audit = given.identity, given.audit
     return made
 
 

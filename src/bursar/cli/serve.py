@@ -104,7 +104,9 @@ def work() -> int:
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(name, stop.set)
         running.talk("Working; stop with Ctrl+C")
-        await run_worker(house.db, wiring.JOBS, stop, tools=wiring.tools(house))
+        given = wiring.tools(house)
+        await run_worker(house.db, wiring.JOBS, stop, tools=given.each(house))
+        await given.notices.client.close()
 
     running.in_house(use)
     return OK

@@ -34,6 +34,7 @@ async def importer(db: Database, tmp_path: Path) -> AsyncIterator[Importer]:
         parser="bursar.connectors.formats:parse_in_child",
         schemas={schema.name: schema for schema in (COST_LINES, BANK_LINES, PAYMENT_LINES)},
         scratch=tmp_path / "tmp",
+        quarantine=tmp_path / "quarantine",
     )
     await sandbox.close()
 

@@ -21,7 +21,7 @@ from bursar.infra.db import Database, new_id
 from bursar.infra.files import FileStore
 from bursar.infra.lake import Lake
 from bursar.infra.lake_stage import Staged
-from bursar.infra.sandbox import ImportRefused, Limits, Sandbox
+from bursar.infra.sandbox import ImportRefused, Limits, Sandbox, keep_aside
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Problem
 from bursar.kernel.lines import LineSchema
@@ -39,6 +39,7 @@ class Importer:
         parser: ``module:function`` that reads one document in the child.
         schemas: Line schemas by name.
         scratch: Folder for files that live only during an import; on the lake's file system.
+        quarantine: Folder that keeps documents the parser choked on, with a note beside each.
     """
 
     db: Database
@@ -48,6 +49,7 @@ class Importer:
     parser: str
     schemas: Mapping[str, LineSchema]
     scratch: Path
+    quarantine: Path
 
     async def import_paths(
         self,
@@ -114,7 +116,7 @@ class Importer:
             if problem:
                 read = _unread(problem)
             else:
-                read = await self.read(member.path, member.name, folder, options)
+                read = await self.read(member.path, member.name, folder, options, now=clock())
             async with self.db.writing(actor) as tx:
                 return await service.take(
                     tx,
@@ -128,7 +130,7 @@ class Importer:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def read(self, path: Path, name: str, folder: Path, options: Mapping[str, str]) -> Read:
+    async def read(self, path: Path, name: str, folder: Path, options: Mapping[str, str], *, now: datetime) -> Read:
         """Read one document in a child; a document that cannot be read becomes a problem, never an exception."""
         size = (await asyncio.to_thread(path.stat)).st_size
         try:
@@ -139,6 +141,8 @@ class Importer:
                 cwd=self.scratch,
             )
         except ImportRefused as refused:
+            if refused.why != "refused":
+                await asyncio.to_thread(keep_aside, path, self.quarantine, refused, now=now)
             return _unread(Problem(what=str(refused), fix=refused.fix, file=name))
         return Read(
             format=raw["format"],
@@ -162,7 +166,7 @@ class Importer:
             folder = self.scratch / f"stage-{new_id()}"
             try:
                 async with self.documents.local(actor.org, sha256) as path:
-                    read = await self.read(path, name, folder, options)
+                    read = await self.read(path, name, folder, options, now=clock())
                 async with self.db.writing(actor) as tx:
                     await service.retake(tx, actor, lake=self.lake, batch=other, read=read, now=clock())
             finally:
