@@ -6,6 +6,7 @@ resource ids and amounts), validates it in a fresh process and reports CPU secon
 (Python 3.12 and a package index are needed; where they are missing, that is said).
 """
 
+import argparse
 import json
 import resource
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
-from _figures import arguments, figure, finish, table
+from _figures import figure, finish, table
 
 ROWS = 1_000_000
 ROWS_QUICK = 400_000
@@ -121,11 +122,10 @@ def child(document: Path) -> None:
     print(json.dumps(figures))
 
 
-def peer(document: Path, folder: Path) -> str:
+def peer(document: Path, folder: Path, python: str | None) -> str:
     """Run the reference tool; return one line about it."""
-    python = shutil.which("python3.12")
     if python is None:
-        return "focus-validator: not measured, there is no Python 3.12"
+        return "focus-validator: not measured, there is no Python 3.12 (give --peer-python)"
     home = folder / "peer"
     try:
         subprocess.run([python, "-m", "venv", str(home)], check=True, capture_output=True, timeout=PEER_TIMEOUT_S)
@@ -138,14 +138,19 @@ def peer(document: Path, folder: Path) -> str:
         done = subprocess.run(command, cwd=site, capture_output=True, text=True, timeout=PEER_TIMEOUT_S, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     except (subprocess.SubprocessError, StopIteration) as error:
-        return f"focus-validator: not measured, {type(error).__name__}"
+        said = getattr(error, "stderr", b"") or b""
+        return f"focus-validator: not measured, {type(error).__name__} {said[-200:]!r}"
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     said = [line.strip() for line in done.stdout.splitlines() if "Total" in line or "Pass" in line]
     return f"focus-validator 2.2.1, {PEER_ROWS:,} rows: {cpu:.1f} CPU-s; {' '.join(said)[:160] or 'no summary'}"
 
 
 def main() -> None:
-    quick = arguments(__doc__).quick
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller input, without the reference tool")
+    parser.add_argument("--peer-python", default=shutil.which("python3.12"), help="Python 3.12 for the reference tool")
+    options = parser.parse_args()
+    quick = options.quick
     count = ROWS_QUICK if quick else ROWS
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -170,7 +175,7 @@ def main() -> None:
         )
         if not quick:
             generate(folder / "small.csv", PEER_ROWS)
-            print(peer(folder / "small.csv", folder))
+            print(peer(folder / "small.csv", folder, options.peer_python))
     cpu = got["cpu"] * 1_000_000 / count
     finish(
         figure("FOCUS validation, CPU per million rows", cpu, "CPU-s", target=CPU_S_MAX_PER_MILLION, better="lower"),
