@@ -284,3 +284,18 @@ def test_a_payments_table_is_told_from_a_bank_table(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("Date,Payee,Amount,Balance\n2024-01-02,x,1,2\n")
 
     assert (surest(tmp_path / "p.csv").name, surest(tmp_path / "b.csv").name) == ("payments-csv", "bank-csv")
+
+
+def test_a_workbook_is_judged_by_its_header_row(tmp_path: Path) -> None:
+    for name, header in (
+        ("bank", ["Date", "Text", "Amount", "Balance"]),
+        ("payments", ["Directorate", "Supplier", "Payment Date", "Amount"]),
+    ):
+        book = openpyxl.Workbook()
+        assert book.active is not None
+        book.active.append(header)
+        book.active.append(["2024-01-02", "x", "2024-01-02", 1])
+        book.save(tmp_path / f"{name}.xlsx")
+
+    assert surest(tmp_path / "bank.xlsx").name == "bank-csv"
+    assert surest(tmp_path / "payments.xlsx").name == "payments-csv"

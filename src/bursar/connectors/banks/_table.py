@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from bursar.connectors.banks import _text
+from bursar.kernel.connector import Head
 from bursar.kernel.errors import Invalid, Problem
 
 COLUMNS_MAX = 200
@@ -172,7 +173,26 @@ def _too_wide(row: Sequence[str], width: int, line: int) -> Problem:
     )
 
 
-def _sheet(document: Path) -> Table:
+def first_rows(head: Head) -> list[list[str]]:
+    """Return the first rows of a document as far as its head shows them; none where it is no table.
+
+    A workbook can only be opened whole, so one that is longer than the head shows nothing.
+    """
+    try:
+        if head.data.startswith(_ZIP):
+            return _sheet(head.data).head() if len(head.data) == head.size else []
+        text = head.text()
+        return read_text(text.rpartition("\n")[0] or text).head()
+    except Invalid:
+        return []
+
+
+def is_workbook(head: Head) -> bool:
+    """Tell whether the document looks like an XLSX workbook."""
+    return head.data.startswith(_ZIP) and (b"xl/" in head.data or head.name.lower().endswith(".xlsx"))
+
+
+def _sheet(document: Path | bytes) -> Table:
     """Read the first worksheet that holds two or more columns; numbers come as Excel stored them."""
     import fastexcel
 

@@ -64,12 +64,9 @@ class BankCsv:
 
     def sniff(self, head: Head) -> float:
         """Judge by the header row: 0.9 for a known layout, less for columns that only look like a statement's."""
-        if head.data.startswith(b"PK\x03\x04"):
-            return 0.3 if b"xl/" in head.data or head.name.lower().endswith(".xlsx") else 0.0
-        try:
-            rows = _table.read_text(head.text().rpartition("\n")[0] or head.text()).head()
-        except Invalid:
-            return 0.0
+        rows = _table.first_rows(head)
+        if not rows:
+            return 0.3 if _table.is_workbook(head) else 0.0
         found = _header(rows)
         if found is None:
             return 0.35 if _infer.headerless(rows) else 0.0

@@ -105,12 +105,9 @@ class PaymentsCsv:
 
     def sniff(self, head: Head) -> float:
         """Judge by the header row."""
-        if head.data.startswith(b"PK\x03\x04"):
-            return 0.2 if head.name.lower().endswith(".xlsx") else 0.0
-        try:
-            rows = _table.read_text(head.text().rpartition("\n")[0] or head.text()).head()
-        except Invalid:
-            return 0.0
+        rows = _table.first_rows(head)
+        if not rows and _table.is_workbook(head):
+            return 0.2
         return max((_certainty(row) for row in rows), default=0.0)
 
     def parse(self, document: Path, *, options: Mapping[str, str]) -> Parsed:
