@@ -30,6 +30,7 @@ test: setup-dev  ## what must always pass
 
 test-slow: setup-dev  ## faults, load and long runs
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "not slow and not browser" --without-tenant-filter -n 2 --dist loadgroup
 
 check: setup-dev  ## lint, types, contracts
 	$(BIN)/ruff check .

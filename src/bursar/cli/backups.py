@@ -1,12 +1,14 @@
 """``bursar backup`` and ``bursar restore``."""
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from bursar.cli import running
+from bursar.cli.findings import json_option
 from bursar.cli.main import FAILED, OK
 
 if TYPE_CHECKING:
@@ -51,20 +53,21 @@ def folders_of(settings: "Settings") -> "dict[str, Store]":
 
 @click.group(invoke_without_command=True)
 @target_option
+@json_option
 @click.pass_context
-def backup(context: click.Context, target: str | None) -> int:
+def backup(context: click.Context, target: str | None, as_json: bool) -> int:
     """Make a consistent backup of database, documents and lake; `verify` proves that one can be restored."""
     if context.invoked_subcommand:
         return OK
-    return _make(target)
+    return _make(target, as_json=as_json)
 
 
-def _make(target: str | None) -> int:
+def _make(target: str | None, *, as_json: bool) -> int:
     from bursar import __version__
     from bursar.infra import backup as backups
     from bursar.infra.clock import utc_now
 
-    async def use(house: "House") -> str:
+    async def use(house: "House") -> dict[str, object]:
         settings = house.settings
         place = await asyncio.to_thread(place_of, settings, target, make=True)
         manifest = await asyncio.to_thread(
@@ -78,38 +81,49 @@ def _make(target: str | None) -> int:
             keep=settings.backup_keep,
         )
         rows = sum(table.rows for table in manifest.tables.values())
-        return f"{manifest.stamp}: {len(manifest.tables)} tables, {rows:,} rows, {len(manifest.files)} files"
+        return {
+            "stamp": manifest.stamp,
+            "tables": len(manifest.tables),
+            "rows": rows,
+            "files": len(manifest.files),
+        }
 
-    click.echo(f"Made backup {running.in_house(use)}")
+    made = running.in_house(use)
+    text = f"Made backup {made['stamp']}: {made['tables']} tables, {made['rows']:,} rows, {made['files']} files"
+    running.tell(text, made, as_json=as_json)
     running.talk("hint: `bursar backup verify` proves that it can be restored")
     return OK
 
 
 @backup.command("list")
 @target_option
-def list_(target: str | None) -> int:
+@json_option
+def list_(target: str | None, as_json: bool) -> int:
     """List the backups at the target, oldest first."""
-    for stamp in place_of(running.settings(), target, make=False).stamps():
-        click.echo(stamp)
+    stamps = place_of(running.settings(), target, make=False).stamps()
+    running.tell("\n".join(stamps), stamps, as_json=as_json)
     return OK
 
 
 @backup.command()
 @click.argument("stamp", default="latest")
 @target_option
-def verify(stamp: str, target: str | None) -> int:
+@json_option
+def verify(stamp: str, target: str | None, as_json: bool) -> int:
     """Restore backup STAMP into a scratch server and compare every table and file."""
     from bursar.infra import backup as backups
 
     settings = running.settings()
-    return _told(backups.verify(place_of(settings, target, make=False), stamp, pg_bin=settings.pg_bin))
+    report = backups.verify(place_of(settings, target, make=False), stamp, pg_bin=settings.pg_bin)
+    return _told(report, as_json=as_json)
 
 
 @click.command()
 @click.argument("stamp", default="latest")
 @click.option("--from", "target", default=None, help="Folder or s3://bucket/prefix (BURSAR_BACKUP_TARGET).")
 @click.option("--replace", is_flag=True, help="Drop what the home holds now.")
-def restore(stamp: str, target: str | None, replace: bool) -> int:
+@json_option
+def restore(stamp: str, target: str | None, replace: bool, as_json: bool) -> int:
     """Bring backup STAMP back: documents and lake, then the database, then compare. Stop the server first."""
     from bursar.infra import backup as backups
     from bursar.infra.embedded_postgres import OWNER, EmbeddedPostgres, bundled_binaries
@@ -124,17 +138,20 @@ def restore(stamp: str, target: str | None, replace: bool) -> int:
             place, stamp, url, folders, programs=settings.pg_bin or bundled_binaries(), replace=replace
         )
         asyncio.run(migrate(url))
-        return _told(report)
+        return _told(report, as_json=as_json)
     settings.home.mkdir(parents=True, exist_ok=True)
     with EmbeddedPostgres(settings.home, pg_bin=settings.pg_bin) as server:
         report = backups.restore(
             place, stamp, server.url(OWNER), folders, programs=server.place.binaries, replace=replace
         )
         asyncio.run(migrate(server.url(OWNER)))
-    return _told(report)
+    return _told(report, as_json=as_json)
 
 
-def _told(report: "Report") -> int:
+def _told(report: "Report", *, as_json: bool) -> int:
+    if as_json:
+        running.print_json(asdict(report) | {"ok": report.ok})
+        return OK if report.ok else FAILED
     click.echo(
         f"{report.stamp}: {report.tables} tables, {report.rows:,} rows, {report.files} files, {report.size:,} bytes:"
         f" {'all as it was' if report.ok else 'NOT as it was'}"

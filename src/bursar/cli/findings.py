@@ -195,8 +195,9 @@ def done(name: str, as_json: bool, org: str | None) -> int:
 
 
 @click.command()
+@json_option
 @org_option
-def undo(org: str | None) -> int:
+def undo(as_json: bool, org: str | None) -> int:
     """Take the last action on a finding back."""
     from bursar import wiring
     from bursar.core.findings import service
@@ -208,5 +209,6 @@ def undo(org: str | None) -> int:
             return await service.undo(tx, actor, now=utc_now())
 
     action, kept = running.in_house(use)
-    click.echo(f"Took back `{action}`: {kept.name} is {kept.state.value} again")
+    facts = {"action": action, "id": kept.name, "state": kept.state.value}
+    running.tell(f"Took back `{action}`: {kept.name} is {kept.state.value} again", facts, as_json=as_json)
     return OK

@@ -149,8 +149,9 @@ def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None) ->
 
 @click.command()
 @click.argument("batch")
+@json_option
 @org_option
-def revert(batch: str, org: str | None) -> int:
+def revert(batch: str, as_json: bool, org: str | None) -> int:
     """Take import BATCH back: its rows vanish, what it replaced returns."""
     from bursar import wiring
     from bursar.infra.clock import utc_now
@@ -160,5 +161,10 @@ def revert(batch: str, org: str | None) -> int:
         return await house.importer.revert(actor, await _batch_named(house, batch, org), clock=utc_now)
 
     gone = running.in_house(use)
+    if as_json:
+        from bursar.cli.review import batch_dict
+
+        running.print_json(batch_dict(gone))
+        return OK
     click.echo(f"Reverted {gone.file}: {gone.rows_taken:,} rows are gone. Import the file again to bring them back.")
     return OK

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "migrate": ("operate:migrate", "Bring the database schema up to date."),
     "doctor": ("operate:doctor", "Check the installation; say how to fix what is wrong."),
     "config": ("operate:config", "Show settings and where they come from."),
+    "completion": ("operate:completion", "Print the completion script for your shell."),
     "version": ("operate:version", "Print the version."),
 }
 """Command name to (module below ``bursar.cli`` and attribute, one line of help)."""

@@ -18,16 +18,32 @@ if TYPE_CHECKING:
 
 
 @click.command()
-def version() -> int:
+@json_option
+def version(as_json: bool) -> int:
     """Print the version."""
     from bursar import __version__
 
-    click.echo(__version__)
+    running.tell(__version__, {"version": __version__}, as_json=as_json)
     return OK
 
 
 @click.command()
-def migrate() -> int:
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the completion script for SHELL; for bash: eval "$(bursar completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    from bursar.cli.main import cli
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(cli, {}, "bursar", "_BURSAR_COMPLETE").source())
+    return OK
+
+
+@click.command()
+@json_option
+def migrate(as_json: bool) -> int:
     """Bring the database schema up to date; safe to run twice and while an older Bursar runs."""
 
     async def use(house: "House") -> None:
@@ -36,7 +52,7 @@ def migrate() -> int:
         await upgrade(house.owner_url)
 
     running.in_house(use)
-    click.echo("The schema is up to date.")
+    running.tell("The schema is up to date.", {"current": True}, as_json=as_json)
     return OK
 
 

@@ -31,7 +31,8 @@ def user() -> None:
 @click.argument("email")
 @click.option("--name", required=True, help="Name for people.")
 @click.option("--organisation", required=True, help="Name of the new organisation, which this person owns.")
-def add(email: str, name: str, organisation: str) -> int:
+@json_option
+def add(email: str, name: str, organisation: str, as_json: bool) -> int:
     """Enrol EMAIL as the owner of a new organisation; the password is asked for, or read from standard input."""
     import sys
 
@@ -55,13 +56,15 @@ def add(email: str, name: str, organisation: str) -> int:
         )
         return str(org)
 
-    click.echo(f"{email} owns {organisation} ({running.in_house(use)})")
+    org = running.in_house(use)
+    running.tell(f"{email} owns {organisation} ({org})", {"email": email, "organisation": org}, as_json=as_json)
     return OK
 
 
 @user.command("reset")
 @click.argument("email")
-def reset(email: str) -> int:
+@json_option
+def reset(email: str, as_json: bool) -> int:
     """Print a link with which EMAIL sets a new password."""
 
     async def use(house: "House") -> str:
@@ -70,7 +73,8 @@ def reset(email: str) -> int:
 
         return await service.reset_link(house.db, means_of(house), email=email, now=utc_now())
 
-    click.echo(running.in_house(use))
+    link = running.in_house(use)
+    running.tell(link, {"link": link}, as_json=as_json)
     return OK
 
 
@@ -84,8 +88,11 @@ def key() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, help="A right such as `finding:read`; repeat it.")
 @click.option("--from", "networks", multiple=True, help="Address or network it may be used from; repeat it.")
 @click.option("--days", default=90, show_default=True, help="Until it expires.")
+@json_option
 @org_option
-def add_key(name: str, scopes: tuple[str, ...], networks: tuple[str, ...], days: int, org: str | None) -> int:
+def add_key(
+    name: str, scopes: tuple[str, ...], networks: tuple[str, ...], days: int, as_json: bool, org: str | None
+) -> int:
     """Make an API key called NAME; it is shown once."""
 
     async def use(house: "House") -> str:
@@ -104,7 +111,8 @@ def add_key(name: str, scopes: tuple[str, ...], networks: tuple[str, ...], days:
             )
         return text
 
-    click.echo(running.in_house(use))
+    text = running.in_house(use)
+    running.tell(text, {"key": text}, as_json=as_json)
     running.talk("This is the only time it is shown. Send it as `Authorization: Bearer …`.")
     return OK
 
@@ -144,8 +152,9 @@ def list_keys(as_json: bool, org: str | None) -> int:
 
 @key.command("revoke")
 @click.argument("id_", metavar="ID")
+@json_option
 @org_option
-def revoke_key(id_: str, org: str | None) -> int:
+def revoke_key(id_: str, as_json: bool, org: str | None) -> int:
     """End the API key ID; it stops working within a second."""
 
     async def use(house: "House") -> None:
@@ -158,5 +167,5 @@ def revoke_key(id_: str, org: str | None) -> int:
             await service.revoke(tx, actor, id_=id_, now=utc_now())
 
     running.in_house(use)
-    click.echo(f"Key {id_} is revoked")
+    running.tell(f"Key {id_} is revoked", {"id": id_, "revoked": True}, as_json=as_json)
     return OK

@@ -61,6 +61,14 @@ def talk(text: str) -> None:
     click.echo(text, err=True)
 
 
+def tell(text: str, facts: Any, *, as_json: bool) -> None:
+    """Print a result: as a sentence, or its facts as JSON."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(text)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document (stdout)."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
