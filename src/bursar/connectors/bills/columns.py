@@ -135,15 +135,23 @@ class _Check:
     fix: str
 
 
+Reader = Callable[[pl.Series], pl.Series]
+
+
 @dataclass
 class Lines:
-    """Collects one expression per column of a schema over an opened source, then builds the lazy lines."""
+    """Collects one expression per column of a schema over an opened source, then builds the lazy lines.
+
+    ``plain`` remembers the targets that are one text column read by one reader: as long as nothing else is put in their
+    place they are read together with the verdict, in one call per batch.
+    """
 
     source: Source
     schema: LineSchema
     found: dict[str, pl.Expr] = field(default_factory=dict)
     raw: dict[str, pl.Expr] = field(default_factory=dict)
     checks: list[_Check] = field(default_factory=list)
+    plain: dict[str, tuple[pl.Expr, Reader]] = field(default_factory=dict)
 
     def raw_text(self, *names: str) -> pl.Expr | None:
         """Return the first non-empty of the columns ``names`` as text, or None when none exists."""
@@ -173,10 +181,10 @@ class Lines:
         kind = self.source.types[name]
         if kind.is_decimal() or kind.is_integer():
             return pl.col(name).cast(DECIMAL, strict=False)
-        comma = self.source.separator == ";"
-        return _as_text(name, kind).map_batches(
-            lambda column: read_decimal(column, comma=comma), return_dtype=DECIMAL, is_elementwise=True
-        )
+        return _as_text(name, kind).map_batches(self._decimals, return_dtype=DECIMAL, is_elementwise=True)
+
+    def _decimals(self, column: pl.Series) -> pl.Series:
+        return read_decimal(column, comma=self.source.separator == ";")
 
     def money(self, target: str, *names: str) -> None:
         """Take ``target`` from the first column of ``names`` with a value; what is not a number refuses the row."""
@@ -185,6 +193,7 @@ class Lines:
         if expression is None:
             return
         self.found[target] = expression
+        self._remember(target, columns, self._decimals)
         self._check(target, columns, "is not a decimal number", "Write it like 1234.56, with at most 23 digits before.")
 
     def instant(self, target: str, *names: str) -> None:
@@ -192,8 +201,10 @@ class Lines:
         columns = self.source.find(*names)
         if not columns:
             return
-        parts = [_temporal(name, self.source.types[name], InstantReader(), INSTANT) for name in columns]
+        reader = InstantReader()
+        parts = [_temporal(name, self.source.types[name], reader, INSTANT) for name in columns]
         self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
+        self._remember(target, columns, reader)
         self._check(target, columns, "is not a date and time", "Write it like 2026-01-31T00:00:00Z.")
 
     def day(self, target: str, *names: str) -> None:
@@ -203,7 +214,12 @@ class Lines:
             return
         parts = [_temporal(name, self.source.types[name], read_day, pl.Date()) for name in columns]
         self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
+        self._remember(target, columns, read_day)
         self._check(target, columns, "is not a date", "Write it like 2026-01-31.")
+
+    def _remember(self, target: str, columns: Sequence[str], reader: Reader) -> None:
+        if len(columns) == 1 and self.source.types[columns[0]] == pl.String():
+            self.plain[target] = (self.found[target], reader)
 
     def _check(self, target: str, columns: Sequence[str], what: str, fix: str) -> None:
         parts = [_as_text(name, self.source.types[name]) for name in columns]
@@ -222,19 +238,27 @@ class Lines:
             used = {name for expression in self.found.values() for name in expression.meta.root_names()}
             told = sorted(used & set(self.source.types)) or list(self.source.types)
             frame = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in told))
+        together = {
+            name: reader
+            for name, (expression, reader) in self.plain.items()
+            if self.found[name] is expression and name in columns
+        }
         picked = {"row": pl.col("_row").cast(pl.Int64())} | {
-            name: self.found.get(name, pl.lit(None)).cast(kind) for name, kind in columns.items() if name != "row"
+            name: self.found.get(name, pl.lit(None)).cast(kind)
+            for name, kind in columns.items()
+            if name != "row" and name not in together
         }
         raw = {f"_raw_{name}": expression for name, expression in self.raw.items()}
         extra = {EXTRA: pl.col(EXTRA)} if EXTRA in self.source.types else {}
         required = sorted(self.schema.required - {"row"})
         watched = dict.fromkeys([*required, *(check.target for check in self.checks), *raw, *extra])
-        verdict = pl.struct(*watched).map_batches(
-            lambda rows: _judge(rows, self.checks, required, labels or {}),
-            return_dtype=pl.String(),
+        settled = pl.struct(*(name for name in watched if name not in together)).map_batches(
+            lambda rows: _settle(rows, together, self.checks, required, labels or {}),
+            return_dtype=pl.Struct({**{name: columns[name] for name in together}, REFUSED: pl.String()}),
             is_elementwise=True,
         )
-        return frame.select(**picked, **raw, **extra).with_columns(verdict.alias(REFUSED)).select(*columns, REFUSED)
+        selected = frame.select(**picked, **raw, **extra).with_columns(settled.alias(_SETTLED))
+        return selected.unnest(_SETTLED).select(*columns, REFUSED)
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
@@ -315,11 +339,30 @@ def _temporal(name: str, kind: pl.DataType, read: Callable[[pl.Series], pl.Serie
     return _as_text(name, kind).map_batches(read, return_dtype=target, is_elementwise=True)
 
 
-def _judge(rows: pl.Series, checks: Sequence[_Check], required: Sequence[str], labels: Mapping[str, str]) -> pl.Series:
-    """Return ``column|what|fix`` for the rows that cannot be taken, null for the others."""
+_SETTLED = "_settled"
+
+
+def _settle(
+    rows: pl.Series,
+    together: Mapping[str, Reader],
+    checks: Sequence[_Check],
+    required: Sequence[str],
+    labels: Mapping[str, str],
+) -> pl.Series:
+    """Read the plain columns of a batch and return them with the verdict on its rows."""
     table = rows.struct.unnest()
-    verdict = pl.Series(rows.name, [None], dtype=pl.String()).new_from_index(0, len(rows))
-    if EXTRA in table.columns and table[EXTRA].null_count() < len(rows):
+    read = [reader(table[f"_raw_{name}"]).alias(name) for name, reader in together.items()]
+    table = table.with_columns(read)
+    verdict = _judge(table, checks, required, labels).alias(REFUSED)
+    return pl.DataFrame([*read, verdict]).to_struct(rows.name)
+
+
+def _judge(
+    table: pl.DataFrame, checks: Sequence[_Check], required: Sequence[str], labels: Mapping[str, str]
+) -> pl.Series:
+    """Return ``column|what|fix`` for the rows that cannot be taken, null for the others."""
+    verdict = pl.Series(REFUSED, [None], dtype=pl.String()).new_from_index(0, len(table))
+    if EXTRA in table.columns and table[EXTRA].null_count() < len(table):
         verdict = _mark(verdict, table[EXTRA].is_not_null(), _TOO_MANY_VALUES)
     for check in checks:
         raw = table[f"_raw_{check.target}"]
