@@ -1,7 +1,12 @@
 """kill -9 at labelled points: nothing acknowledged is lost, nothing is half there, every proof still holds."""
 
+import asyncio
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +15,8 @@ import pytest
 
 from bursar.core.ledger import service
 from bursar.infra.db import Database, new_id
+from bursar.infra.embedded_postgres import APP, OWNER, EmbeddedPostgres
+from bursar.infra.migrate import migrate
 from bursar.kernel.actor import Actor
 from tests.core.ledger.crasher import POINTS
 
@@ -90,3 +97,47 @@ async def test_two_hundred_killed_processes_break_no_promise(
     crasher: Crasher, db: Database, database_url: str, acknowledged: Path
 ) -> None:
     assert await crash(crasher, db, database_url, acknowledged, ROUNDS) > 0
+
+
+def _grown(acknowledged: Path, size: int) -> None:
+    end = time.monotonic() + 60
+    while len(_keys(acknowledged)) < size:
+        assert time.monotonic() < end, "the child acknowledges nothing"
+        time.sleep(0.05)
+
+
+async def kill_server(crasher: Crasher, home: Path, acknowledged: Path, rounds: int) -> int:
+    """Kill PostgreSQL under load, with real durability; return how many transfers were acknowledged before."""
+    org, promised = new_id(), 0
+    with EmbeddedPostgres(home) as server:
+        await migrate(server.url(OWNER))
+        db = Database(server.url(APP), pool_size=2, come_back_s=60)
+        for seed in range(rounds):
+            child = asyncio.create_task(asyncio.to_thread(crasher.run, server.url(APP), org, "", 1, 1000 + seed))
+            before = len(_keys(acknowledged))
+            await asyncio.to_thread(_grown, acknowledged, before + 20)
+            os.kill(server.state()["postmaster"], signal.SIGKILL)
+            assert await child == "exit 3"
+            promised = await check(db, org, acknowledged)
+        await db.close()
+    return promised
+
+
+@pytest.fixture
+def durable_home() -> Iterator[Path]:
+    """A home for a server that keeps what it promised, reachable by the server's own user."""
+    with tempfile.TemporaryDirectory(prefix="bursar-kill-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def test_a_killed_database_breaks_no_promise(crasher: Crasher, durable_home: Path, acknowledged: Path) -> None:
+    assert await kill_server(crasher, durable_home, acknowledged, 2) >= 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+async def test_a_database_killed_twenty_times_breaks_no_promise(
+    crasher: Crasher, durable_home: Path, acknowledged: Path
+) -> None:
+    assert await kill_server(crasher, durable_home, acknowledged, 20) >= 400
