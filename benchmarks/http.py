@@ -230,7 +230,7 @@ def main() -> None:
                     load(place, requests)
                     rates[place.name].append(requests / (cpu_s(place.pid) - before))
     middle = {name: statistics.median(each) for name, each in rates.items()}
-    ratio = middle["ours"] / middle["bare"]
+    ratio = statistics.median(ours / bare for ours, bare in zip(rates["ours"], rates["bare"], strict=True))
     rows = [
         (name, round(middle[name]), round(min(each)), round(max(each)), round(1e6 / middle[name]))
         for name, each in rates.items()

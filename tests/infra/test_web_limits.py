@@ -105,6 +105,26 @@ async def test_leases_never_pass_the_limit_and_spare_statements(db: Database) ->
     assert 1000 <= taken < 1000 + LEASE_MAX
 
 
+@pytest.mark.parametrize("pace_s", [0.001, 0.01, 0.1, 0.15, 0.3, 0.7, 2.0])
+async def test_a_steady_caller_wastes_no_tokens(pace_s: float) -> None:
+    clock = Clock()
+    taken = 0
+
+    async def endless(bucket: str, n: int, every_s: float, burst_s: float) -> tuple[int, float]:
+        nonlocal taken
+        taken += n
+        return n, 0.0
+
+    limiter = Limiter(endless, clock=clock)
+    spent = 0
+    for _ in range(2000):
+        spent += (await limiter.take("a", 600)).allowed
+        clock.s += pace_s
+
+    assert spent == 2000
+    assert taken <= 2000 + LEASE_MAX
+
+
 async def test_a_bucket_refills_evenly(db: Database) -> None:
     clock = Clock()
     ahead = 0.0

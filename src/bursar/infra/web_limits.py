@@ -127,7 +127,7 @@ class _Held:
     tokens: int = 0
     lapses_s: float = 0.0
     lease: int = 1
-    taken_s: float = 0.0
+    taken_s: float = -math.inf
     ahead_s: float = 0.0
     shut_until_s: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -196,7 +196,11 @@ class Limiter:
         every_s = PERIOD_S / per_min
         now = self._clock()
         lease_max = max(1, min(LEASE_MAX, per_min // LEASE_SHARE))
-        held.lease = min(held.lease * 2, lease_max) if now - held.taken_s < LEASE_S else 1
+        lasted_s = now - held.taken_s
+        if lasted_s < LEASE_S / 2:  # spent so fast that twice as many would be spent in time too
+            held.lease = min(held.lease * 2, lease_max)
+        elif lasted_s >= LEASE_S:
+            held.lease = max(1, held.lease // 2)
         granted, ahead_s = await self._tokens(bucket, held.lease, every_s, PERIOD_S)
         held.tokens, held.taken_s, held.ahead_s = granted, now, ahead_s
         held.lapses_s = now + LEASE_S
