@@ -22,6 +22,7 @@ from bursar.ml.calendar import Calendar
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Hit = tuple[tuple[int, ...], int]
 LENGTH, SCANNED, SEED = 730, 60, 20_260
 PER_SORT, PARENTS = 8, 5
 TOLERANCE_BEFORE, TOLERANCE_AFTER = 2, 45
@@ -73,35 +74,36 @@ def plant(clean: Floats, parents: Ints, rng: np.random.Generator) -> tuple[Float
     return values, found
 
 
-def matched(planted: Planted, alerts: list[tuple[int, int]]) -> list[int]:
+def matched(planted: Planted, alerts: list[Hit]) -> list[int]:
     """Return the alerts (row, day) that belong to a planted anomaly."""
     last = planted.onset + (7 if planted.sort == "spike" else TOLERANCE_AFTER)
     return [
         number
-        for number, (row, day) in enumerate(alerts)
-        if row in planted.rows and planted.onset - TOLERANCE_BEFORE <= day <= last
+        for number, (rows, day) in enumerate(alerts)
+        if set(rows) & set(planted.rows) and planted.onset - TOLERANCE_BEFORE <= day <= last
     ]
 
 
-def episodes(hits: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def episodes(hits: NDArray[np.bool_]) -> list[Hit]:
     """Return one (row, day) per series and fortnight for a detector that flags single days."""
     out = []
     for row in range(len(hits)):
         last = -99
         for day in np.flatnonzero(hits[row]):
             if day - last > 14:
-                out.append((row, int(day)))
+                out.append(((row,), int(day)))
             last = int(day)
     return out
 
 
-def ours(panel: Panel, parents: Ints) -> tuple[list[tuple[int, int]], Floats, Floats]:
+def ours(panel: Panel, parents: Ints) -> tuple[list[Hit], Floats, Floats]:
     """Return our alerts as (row, scanned day on which they became known), the expected values and the usual spread."""
     found = detect(panel, periods=SCANNED, rules=Rules(), calendar=Calendar("GB", "ENG"), parents=parents)
-    return [(one.row, int(np.searchsorted(found.times, one.at))) for one in found.alerts], found.expected, found.spread
+    alerts = [((one.row, one.partner), int(np.searchsorted(found.times, one.at))) for one in found.alerts]
+    return alerts, found.expected, found.spread
 
 
-def fixed_percent(values: Floats) -> list[tuple[int, int]]:
+def fixed_percent(values: Floats) -> list[Hit]:
     """Return days off the mean of the 30 days before by more than a fixed percentage."""
     hits = np.zeros((len(values), SCANNED), dtype=bool)
     for day in range(SCANNED):
@@ -111,7 +113,7 @@ def fixed_percent(values: Floats) -> list[tuple[int, int]]:
     return episodes(hits)
 
 
-def tukey(values: Floats) -> list[tuple[int, int]]:
+def tukey(values: Floats) -> list[Hit]:
     """Return days whose difference to a week before lies outside Tukey's far fences of the half year before."""
     apart = values[:, 7:] - values[:, :-7]
     past, now = apart[:, -SCANNED - 182 : -SCANNED], apart[:, -SCANNED:]
@@ -120,9 +122,7 @@ def tukey(values: Floats) -> list[tuple[int, int]]:
     return episodes((now < (low - room)[:, None]) | (now > (high + room)[:, None]))
 
 
-def measure(
-    name: str, planted: list[Planted], alerts: list[tuple[int, int]]
-) -> tuple[list[tuple[object, ...]], float, float]:
+def measure(name: str, planted: list[Planted], alerts: list[Hit]) -> tuple[list[tuple[object, ...]], float, float]:
     """Return table rows, recall and precision."""
     hits = [matched(one, alerts) for one in planted]
     right = {number for hit in hits for number in hit}

@@ -31,7 +31,7 @@ class Rules:
         budget_periods: See above; 30 days of a daily panel.
         money_least: An alert's impact in major units is at least this.
         percent_least: ... and at least this share of what was expected, 0.2 is 20 %.
-        quiet_seasons: After an alert a series is silent for this many seasons, unless the change grows.
+        quiet_seasons: After an alert a series is silent for this many seasons, unless a change begins that is clearly larger.
     """
 
     budget_alerts: float = 1.0

@@ -11,6 +11,9 @@ from bursar.ml.anomaly.residuals import Scale
 CANCEL_SHARE = 0.25
 """Two changes cancel when their sum is at most this share of the larger."""
 
+GROWS = 2.0
+"""A later change within the quiet time is told when it is this many times the first, per period."""
+
 _ORDER = {kind: at for at, kind in enumerate(AlertKind)}
 
 
@@ -62,6 +65,16 @@ def cancelling_pairs(work: Work, rules: Rules, parents: Ints) -> list[Alert]:
     return found
 
 
+def _grew(alert: Alert, before: Alert, work: Work) -> bool:
+    """Tell whether a change begins after the alert before it and is clearly larger per period."""
+
+    def pace(one: Alert) -> float:
+        first, last = np.searchsorted(work.times, [one.onset, one.at])
+        return abs(one.impact) / float(last - first + 1)
+
+    return alert.onset > before.at and pace(alert) > GROWS * pace(before)
+
+
 def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert]:
     """Keep one alert per series and episode.
 
@@ -77,7 +90,7 @@ def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert
     ):
         at = column[alert.at]
         seen = latest.get(alert.row)
-        if seen is not None and at - seen[1] <= quiet:
+        if seen is not None and at - seen[1] <= quiet and not _grew(alert, kept[seen[0]], work):
             latest[alert.row] = (seen[0], at)
             before = kept[seen[0]]
             renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}

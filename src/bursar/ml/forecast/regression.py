@@ -22,6 +22,8 @@ YEAR_ORDER = 6
 YEAR_LEAST = 1.5
 BATCH = 2_000
 RESIDUAL_DECAY = 0.97
+FEW = 64
+"""Up to this many series the normal equations are made one by one; beyond, all in one product with the outer products."""
 
 
 def _position(times: Days, season: int, grain: Grain) -> Floats:
@@ -89,7 +91,8 @@ class Ridge(Forecaster):
         table, penalty = self._design(history.times, history.known[:width])
         recent = 0.5 ** (np.arange(width - 1, -1, -1.0) / self.half_life)
         plain = ~(history.known[:width] != 0).any(axis=1)
-        outer = (table[:, :, None] * table[:, None, :]).reshape(width, -1)
+        few = len(values) <= FEW
+        outer = None if few else (table[:, :, None] * table[:, None, :]).reshape(width, -1)
         self.weights_ = np.empty((len(values), table.shape[1]))
         self.residual_ = np.empty(len(values))
         for lo in range(0, len(values), BATCH):
@@ -97,7 +100,10 @@ class Ridge(Forecaster):
             live = ~np.isnan(part)
             part = np.where(live, part, 0.0)
             part, weight = _clip(part, live, plain), live * recent
-            normal = (weight @ outer).reshape(len(part), *[table.shape[1]] * 2)
+            if outer is None:
+                normal = np.matmul(table.T * weight[:, None, :], table)
+            else:
+                normal = (weight @ outer).reshape(len(part), *[table.shape[1]] * 2)
             normal[:, np.arange(len(penalty)), np.arange(len(penalty))] += penalty
             right = (weight * part) @ table
             solved = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
