@@ -53,7 +53,7 @@ def plant(clean: Floats, parents: Ints, rng: np.random.Generator) -> tuple[Float
         row = int(free.pop())
         onset = int(rng.integers(2, SCANNED - 45 if sort == "drift" else SCANNED - 21))
         at = begin + onset
-        rows = (row,)
+        rows: tuple[int, ...] = (row,)
         if sort == "spike":
             values[row, at] = np.nan_to_num(values[row, at]) + mean[row] * rng.uniform(2.5, 5)
         elif sort == "shift":
@@ -86,7 +86,7 @@ def matched(planted: Planted, alerts: list[Hit]) -> list[int]:
 
 def episodes(hits: NDArray[np.bool_]) -> list[Hit]:
     """Return one (row, day) per series and fortnight for a detector that flags single days."""
-    out = []
+    out: list[Hit] = []
     for row in range(len(hits)):
         last = -99
         for day in np.flatnonzero(hits[row]):
@@ -99,7 +99,7 @@ def episodes(hits: NDArray[np.bool_]) -> list[Hit]:
 def ours(panel: Panel, parents: Ints) -> tuple[list[Hit], Floats, Floats]:
     """Return our alerts as (row, scanned day on which they became known), the expected values and the usual spread."""
     found = detect(panel, periods=SCANNED, rules=Rules(), calendar=Calendar("GB", "ENG"), parents=parents)
-    alerts = [((one.row, one.partner), int(np.searchsorted(found.times, one.at))) for one in found.alerts]
+    alerts: list[Hit] = [((one.row, one.partner), int(np.searchsorted(found.times, one.at))) for one in found.alerts]
     return alerts, found.expected, found.spread
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._figures import Figure, arguments, figure, finish, table
-from benchmarks._planning_data import NN5_HORIZON, NN5_TRAIN, Series, hierarchy, nn5, payments
+from benchmarks._planning_data import NN5_HORIZON, NN5_TRAIN, Series, hierarchy, nn5, payments, weekday_filled
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 from bursar.ml.calendar import Calendar
-from bursar.ml.forecast.history import fill_gaps, seasonal_scale
+from bursar.ml.forecast.history import seasonal_scale
 from bursar.ml.forecast.naive import RunRate, SeasonalNaive
 from bursar.ml.forecast.panel import ForecastResult, forecast_panel, history_of
 
@@ -47,7 +47,7 @@ class Case:
     @property
     def scale(self) -> Floats:
         """The seasonal-naive step before the origin, shape (n,)."""
-        return seasonal_scale(fill_gaps(self.series.amounts[:, : self.origin], 7), 7)
+        return seasonal_scale(weekday_filled(self.series.amounts[:, : self.origin]), 7)
 
 
 def mase(case: Case, forecast: Floats) -> float:
@@ -108,7 +108,7 @@ def run(case: Case, *, beside: bool) -> tuple[list[tuple[object, ...]], Forecast
         theirs = prophet(case)
         if theirs is not None:
             answers["prophet"] = (theirs, time.process_time() - begun)
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (case.label, name, mase(case, forecast), smape(case, forecast), seconds)
         for name, (forecast, seconds) in answers.items()
     ]

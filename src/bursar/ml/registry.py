@@ -205,7 +205,7 @@ def serve(store: Store, name: str, build: Callable[[Card, bytes], Any]) -> Serve
         name: Of the model.
         build: Makes the model from card and artefact; anything it refuses counts as a reason.
     """
-    reasons = []
+    reasons: list[str] = []
     for version in _line(store, name):
         try:
             card, content = load(store, name, version)

@@ -72,7 +72,7 @@ def _grew(alert: Alert, before: Alert, work: Work) -> bool:
         first, last = np.searchsorted(work.times, [one.onset, one.at])
         return abs(one.impact) / float(last - first + 1)
 
-    return alert.onset > before.at and pace(alert) > GROWS * pace(before)
+    return bool(alert.onset > before.at) and pace(alert) > GROWS * pace(before)
 
 
 def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert]:

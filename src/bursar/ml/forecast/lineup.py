@@ -3,6 +3,7 @@
 from bursar.ml.forecast.complex_smoothing import ComplexSmoothing
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.global_trees import GlobalTrees
+from bursar.ml.forecast.multi_season import MultiSeason
 from bursar.ml.forecast.naive import RunRate, SeasonalMean, SeasonalNaive
 from bursar.ml.forecast.regression import Ridge
 from bursar.ml.forecast.siblings import Siblings
@@ -49,6 +50,7 @@ def default_lineup(series: int, horizon: int, seed: int) -> tuple[Forecaster, ..
         Siblings(),
         Smoothing(),
         ComplexSmoothing(),
+        MultiSeason(),
         Theta(),
         Ridge(),
         SeasonalTrees(horizon=horizon, difference=True, seed=seed, retrain=retrain, rounds=rounds),

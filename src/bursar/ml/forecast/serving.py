@@ -60,14 +60,14 @@ class Serving:
         if [result.keys[row] for row in at] != list(panel.keys):
             raise Invalid("the rows of the forecast and the series of the panel are not the same")
         kept = np.flatnonzero((result.weights[at] >= WEIGHT_LEAST).any(axis=0))
-        weights = result.weights[np.ix_(at, kept)]
+        weights = result.weights[at][:, kept]
         history = history_of(panel, len(result.times), calendar or Calendar())
         unit = mean_where(np.abs(history.values), 1)
         unit = np.where(unit > 0, unit, 1.0)
         scaled = replace(history, values=history.values / unit[:, None])
         models = []
         for number in kept:
-            model = copy.copy(trained[number])
+            model = copy.copy(trained[int(number)])
             models.append(model.read(scaled) if isinstance(model, GlobalTrees) else model.fit(scaled))
         return cls(
             tuple(models),
