@@ -11,6 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from bursar.core.parties.tables import block, change, identifier, name, party, suggestion
 from bursar.infra.db import Tx
 
+SPELLINGS_MAX = 100_000
+"""Names, or identifiers, of one party."""
+
 COPY_FROM = 500
 """Rows from which COPY pays."""
 
@@ -21,13 +24,13 @@ async def lock(tx: Tx) -> None:
 
 
 async def by_keys(tx: Tx, keys: Sequence[str]) -> dict[str, UUID]:
-    """Return the party of each known name key."""
+    """Return the party of each known name key; bounded by the keys."""
     query = sa.text("select key, party from party_name where org = :org and key = any(cast(:keys as text[]))")
     return {row.key: row.party for row in await tx.all(query, {"org": tx.org, "keys": list(keys)})}
 
 
 async def by_identifiers(tx: Tx, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
-    """Return the party of each known identifier (scheme, value)."""
+    """Return the party of each known identifier (scheme, value); bounded by the pairs."""
     if not pairs:
         return {}
     query = sa.text(
@@ -114,26 +117,32 @@ _CURRENT = sa.text(
 
 
 async def current(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:
-    """Return for each id the party it is today (after merges) and its name."""
+    """Return for each id the party it is today (after merges) and its name; bounded by the ids."""
     rows = await tx.all(_CURRENT, {"org": tx.org, "ids": list(ids)})
     return {row.asked: (row.id, row.name) for row in rows}
 
 
 async def names_of(tx: Tx, id_: UUID) -> list[sa.Row[Any]]:
-    """Return the names of a party."""
+    """Return the names of a party, at most 100,000."""
     query = (
         sa.select(name.c.key, name.c.written, name.c.source)
         .where(tx.own(name), name.c.party == id_)
         .order_by(name.c.key)
+        .limit(SPELLINGS_MAX)
     )
     return list(await tx.all(query))
 
 
 async def identifiers_of(tx: Tx, id_: UUID) -> list[sa.Row[Any]]:
-    """Return the identifiers of a party."""
+    """Return the identifiers of a party, at most 100,000."""
     i = identifier.c
     return list(
-        await tx.all(sa.select(i.scheme, i.value).where(tx.own(identifier), i.party == id_).order_by(i.scheme, i.value))
+        await tx.all(
+            sa.select(i.scheme, i.value)
+            .where(tx.own(identifier), i.party == id_)
+            .order_by(i.scheme, i.value)
+            .limit(SPELLINGS_MAX)
+        )
     )
 
 

@@ -46,7 +46,7 @@ _KNOWN = sa.text("select key, id, digest from ledger_transfer where org = :org a
 
 
 async def known(tx: Tx, keys: Sequence[str]) -> dict[str, Known]:
-    """Return the transfers already recorded under ``keys``."""
+    """Return the transfers already recorded under ``keys``; bounded by them."""
     rows = await tx.all(_KNOWN, {"org": tx.org, "keys": list(keys)})
     return {row.key: Known(row.id, bytes(row.digest)) for row in rows}
 
@@ -58,7 +58,7 @@ _ACCOUNTS = sa.text(
 
 
 async def lock_accounts(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, Account]:
-    """Lock accounts in the order of their ids and return their state."""
+    """Lock accounts in the order of their ids and return their state; bounded by the ids."""
     rows = await tx.all(_ACCOUNTS, {"org": tx.org, "ids": list(ids)})
     return {row[0]: Account(*tuple(row)) for row in rows}
 
