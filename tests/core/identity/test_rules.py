@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -325,3 +326,10 @@ def test_fresh_means_within_five_minutes() -> None:
     assert not sessions.is_fresh(NOW, NOW + timedelta(seconds=300))
     assert not sessions.is_fresh(NOW, NOW - timedelta(seconds=1))
     assert not sessions.is_fresh(None, NOW)
+
+
+@given(st.text(max_size=300))
+def test_any_text_as_address_name_or_network_is_taken_or_refused(text: str) -> None:
+    for check_it in (sessions.check_email, sessions.check_name, lambda each: sessions.check_networks([each])):
+        with suppress(Invalid):
+            assert check_it(text)
