@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +22,17 @@ from bursar.core.intake.service import Batch, BatchState
 from bursar.core.notices import jobs as notices_jobs
 from bursar.core.planning import service as planning
 from bursar.core.work import jobs as work_jobs
-from bursar.infra import mail
+from bursar.infra import log, mail
 from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
-from bursar.infra.db import Database
+from bursar.infra.db import Database, Tx
 from bursar.infra.files import open_files
 from bursar.infra.jobs import Job
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import NotFound
+from bursar.kernel.errors import NotFound, Refusal
+from bursar.kernel.finding import Finding
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchema
 from bursar.parts.banking import service as banking
 from bursar.parts.cloud import service as cloud
@@ -180,16 +181,36 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         yield House(settings, db, lake, importer, owner_url, backup_url, programs)
 
 
-async def advise(house: House, org: UUID) -> findings.Raised:
-    """Run every advisor on the facts of an organisation and bring its inbox up to date."""
-    actor = producer(org)
-    now = utc_now()
-    async with house.db.reading(actor) as tx:
-        found = await banking.advise(tx, actor, lake=house.lake)
-        found += await cloud.advise(tx, actor, lake=house.lake, now=now)
-        found += await planning.cost_anomalies(tx, actor, lake=house.lake, now=now)
+async def advise(house: House, org: UUID) -> tuple[str, ...]:
+    """Run every advisor on the facts of an organisation and bring its inbox up to date.
+
+    Advisors are independent: one that fails leaves its own findings as they were and is named in the answer.
+
+    Returns:
+        A sentence about each advisor that failed; empty when all is well.
+    """
+    actor, now = producer(org), utc_now()
+    advisors: tuple[tuple[str, tuple[str, ...], Callable[[Tx], Awaitable[list[Finding]]]], ...] = (
+        ("banking", banking.KINDS, lambda tx: banking.advise(tx, actor, lake=house.lake)),
+        ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, now=now)),
+        ("planning", planning.KINDS, lambda tx: planning.cost_anomalies(tx, actor, lake=house.lake, now=now)),
+    )
+    found: list[Finding] = []
+    kinds: list[str] = []
+    failed: list[str] = []
+    for name, its_kinds, run in advisors:
+        try:
+            async with house.db.reading(actor) as tx:
+                found += await run(tx)
+            kinds += its_kinds
+        except Refusal:
+            raise
+        except Exception as error:  # one advisor's bug must not cost the answers of the others
+            log.logger("advise").exception("advisor failed", advisor=name)
+            failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
     async with house.db.writing(actor) as tx:
-        return await findings.raise_(tx, actor, kinds=FINDING_KINDS, findings=found, now=now)
+        await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
+    return tuple(failed)
 
 
 async def review(
@@ -213,10 +234,10 @@ async def review(
     async for batch in house.importer.import_paths(actor, paths, clock=utc_now):
         batches.append(batch)
         on_batch(batch)
-    await advise(house, actor.org)
+    failed = await advise(house, actor.org)
     async with house.db.reading(actor) as tx:
         inbox = await findings.inbox(tx, actor)
-    return made(batches, inbox, seconds=time.perf_counter() - began)
+    return made(batches, inbox, seconds=time.perf_counter() - began, failed=failed)
 
 
 def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:

@@ -1,9 +1,10 @@
 """Entry of the command line: knows every command by name and one line, imports a command only when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -124,7 +125,16 @@ def main(args: list[str] | None = None) -> None:
         status = OK
     except Exception as error:  # a bug: the person gets a sentence, the report gets the stack
         status = _say(_reported(error), FAILED)
-    sys.exit(status if isinstance(status, int) else OK)
+    _leave(status if isinstance(status, int) else OK)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process; DuckDB's bindings complain about themselves when the interpreter tears them down, so skip that."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "duckdb" in sys.modules:
+        os._exit(status)
+    sys.exit(status)
 
 
 def _reported(error: Exception) -> str:
@@ -137,6 +147,7 @@ def _reported(error: Exception) -> str:
         "w", prefix="bursar-crash-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
         file.write("".join(traceback.format_exception(error)))
+    error.__traceback__ = None  # lets go of what the frames hold, such as database handles
     return (
         f"Bursar met something it did not expect ({type(error).__name__}). What was committed is safe.\n"
         f"hint: the report is in {Path(file.name)}; please send it along"

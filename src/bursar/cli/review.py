@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bursar.cli import running
-from bursar.cli.main import OK, REFUSED_INPUT, THRESHOLD
+from bursar.cli.main import FAILED, OK, REFUSED_INPUT, THRESHOLD
 
 if TYPE_CHECKING:
     from bursar.core.findings.service import Kept
@@ -70,6 +70,8 @@ def review(
     if limit is not None and any(money.amount > limit for money in made.worth.values()):
         running.talk(f"More than {fail_over} is worth acting on.")
         return THRESHOLD
+    if made.failed:
+        return FAILED
     return REFUSED_INPUT if made.refused else OK
 
 
@@ -215,6 +217,7 @@ def _left_out(made: "Review") -> list[str]:
         for total in made.sums
         if total.overlap.minor
     ]
+    lines += [f"Failed:   {text}" for text in made.failed]
     if made.unsure:
         lines.append(
             f"Left out: {len(made.unsure)} findings below 60 % sure (`{running.chosen.command} findings --all`)"
@@ -258,6 +261,7 @@ def as_dict(made: "Review") -> dict[str, Any]:
             }
             for total in made.sums
         ],
+        "failed": list(made.failed),
         "findings": [finding_dict(kept) for kept in made.findings],
         "unsure": [finding_dict(kept) for kept in made.unsure],
     }

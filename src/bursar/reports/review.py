@@ -28,6 +28,7 @@ class Review:
         sums: Money worth acting on per currency; overlaps counted once.
         start: First day of the facts read.
         end: Last day of the facts read.
+        failed: A sentence about each advisor that failed.
     """
 
     batches: Sequence[Batch]
@@ -37,6 +38,7 @@ class Review:
     sums: Sequence[Totals]
     start: date | None
     end: date | None
+    failed: Sequence[str] = ()
 
     @property
     def rows_read(self) -> int:
@@ -54,13 +56,16 @@ class Review:
         return {total.currency: total.worth for total in self.sums}
 
 
-def made(batches: Sequence[Batch], inbox: Sequence[KeptFinding], *, seconds: float) -> Review:
+def made(
+    batches: Sequence[Batch], inbox: Sequence[KeptFinding], *, seconds: float, failed: Sequence[str] = ()
+) -> Review:
     """Put a review together.
 
     Args:
         batches: What the import returned, in order.
         inbox: Open findings ranked by expected money.
         seconds: Wall time spent.
+        failed: A sentence about each advisor that failed.
     """
     sure = [kept for kept in inbox if kept.finding.confidence >= SURE_MIN]
     starts = [batch.start for batch in batches if batch.start]
@@ -73,4 +78,5 @@ def made(batches: Sequence[Batch], inbox: Sequence[KeptFinding], *, seconds: flo
         sums=totals([kept for kept in sure if kept.counted.minor > 0]),
         start=min(starts, default=None),
         end=max(ends, default=None),
+        failed=failed,
     )

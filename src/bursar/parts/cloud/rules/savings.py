@@ -65,6 +65,8 @@ def look(uses: pl.DataFrame, period: Period) -> list[Advice]:
     """Return every advice that the uses of ``period`` support, before netting."""
     rows = waste.resources(uses)
     found: list[Advice] = []
+    if rows.is_empty():
+        return found
     for rule in waste.METER_RULES:
         found += _told(waste.by_meter(rows, rule), period, rule)
     found += _told(waste.never_sleeping(rows, days=period.days), period, waste.SCHEDULE)

@@ -1,0 +1,142 @@
+"""The command line as people meet it: help, typing slips, statuses, JSON, no stack traces."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bursar.cli.main import COMMANDS
+
+FOCUS = (
+    "BilledCost,EffectiveCost,BillingAccountId,BillingCurrency,BillingPeriodStart,BillingPeriodEnd,ChargeCategory,"
+    "ChargePeriodStart,ChargePeriodEnd,ProviderName,ServiceName\n"
+    "1.25,1.25,a,EUR,2026-10-01T00:00:00Z,2026-11-01T00:00:00Z,Usage,2026-10-05T00:00:00Z,2026-10-06T00:00:00Z,AWS,EC2\n"
+)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="bursar-cli-"))
+    folder.chmod(0o755)
+    (folder / "bill.csv").write_text(FOCUS, encoding="utf-8")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def bursar(home: Path, *args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BURSAR_")}  # noqa: TID251
+    return subprocess.run(
+        [sys.executable, "-m", "bursar.cli", *args],
+        env=clean | {"BURSAR_HOME": str(home / "home")},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_help_names_every_command(home: Path) -> None:
+    done = bursar(home, "--help")
+
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(home: Path, name: str) -> None:
+    done = bursar(home, name, "--help")
+
+    assert done.returncode == 0, done.stderr
+    assert "Usage: bursar" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("reviw",), 2, "review"),
+        (("review",), 2, "PATHS"),
+        (("review", "/does/not/exist"), 2, "does not exist"),
+        (("explain", "X9"), 1, "F12"),
+        (("explain", "F999"), 1, "F999"),
+        (("revert", "none"), 1, "none"),
+        (("findings", "--org", "nobody"), 1, "nobody"),
+        (("undo",), 1, "nothing to undo"),
+        (("backup",), 1, "BURSAR_BACKUP_TARGET"),
+        (("key", "revoke", "none"), 1, "none"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(home: Path, args: tuple[str, ...], status: int, said: str) -> None:
+    done = bursar(home, *args)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+    assert said in done.stderr
+
+
+def test_a_review_goes_from_file_to_revert(home: Path) -> None:
+    first = bursar(home, "review", "--json", str(home / "bill.csv"))
+    batch = json.loads(first.stdout)["batches"][0]
+    listed = json.loads(bursar(home, "batches", "--json").stdout)
+    gone = bursar(home, "revert", "--json", batch["id"])
+
+    assert batch["totals"] == [{"amount": "1.250000000000000", "currency": "EUR"}]
+    assert [one["id"] for one in listed] == [batch["id"]]
+    assert json.loads(gone.stdout)["state"] == "reverted"
+
+
+def test_fail_over_crosses_its_threshold_only_when_there_is_more(home: Path) -> None:
+    done = bursar(home, "review", "--fail-over", "1000000", str(home / "bill.csv"))
+    wrong = bursar(home, "review", "--fail-over", "1E+9999999", str(home / "bill.csv"))
+
+    assert done.returncode == 0
+    assert wrong.returncode == 2
+
+
+def test_doctor_says_that_all_is_well(home: Path) -> None:
+    done = bursar(home, "doctor", "--json")
+    checks = {check["check"]: check["ok"] for check in json.loads(done.stdout)}
+
+    assert done.returncode == 0
+    assert checks["database"] is True
+    assert checks["mail"] is None
+
+
+def test_an_unknown_setting_stops_everything_with_its_name(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bursar.cli", "doctor"],
+        env=dict(os.environ) | {"BURSAR_HOME": str(home / "home"), "BURSAR_PROT": "1"},  # noqa: TID251
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "BURSAR_PROT is not a setting" in done.stderr
+
+
+def test_a_backup_brings_everything_back(home: Path) -> None:
+    bursar(home, "review", str(home / "bill.csv"))
+    made = bursar(home, "backup", "--to", str(home / "backups"), "--json")
+    proved = bursar(home, "backup", "verify", "--to", str(home / "backups"), "--json")
+    shutil.rmtree(home / "home")
+    back = bursar(home, "restore", "--from", str(home / "backups"), "--json")
+    listed = json.loads(bursar(home, "batches", "--json").stdout)
+
+    assert made.returncode == 0, made.stderr
+    assert json.loads(proved.stdout)["ok"] is True
+    assert json.loads(back.stdout)["ok"] is True
+    assert any(one["file"] == "bill.csv" and one["state"] == "imported" for one in listed)
+
+
+def test_the_audit_trail_is_proved(home: Path) -> None:
+    done = bursar(home, "audit", "verify", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["broken"] is None
