@@ -22,6 +22,8 @@ YEAR_ORDER = 6
 YEAR_LEAST = 1.5
 BATCH = 2_000
 RESIDUAL_DECAY = 0.97
+RECENT = 200
+"""Periods that the residual level is measured on when new ones arrive."""
 FEW = 64
 """Up to this many series the normal equations are made one by one; beyond, all in one product with the outer products."""
 
@@ -112,6 +114,20 @@ class Ridge(Forecaster):
             errors = (part - solved @ table.T) * fresh
             self.residual_[lo : lo + BATCH] = errors.sum(axis=1) / (fresh.sum(axis=1) + 10.0)
         self.weights_[first_valid(values) == width] = np.nan
+        self.end_, self.ahead_ = history.times[-1], history.known[width:]
+        return self
+
+    def advance(self, history: History) -> Self:
+        """Keep the regression and measure the residual level of the last periods anew."""
+        recent = history.values[:, -RECENT:]
+        columns = len(history.times) - recent.shape[1]
+        table, _ = self._design(history.times[columns:], history.known[columns : len(history.times)])
+        unit = np.where(self.unit_ > 0, self.unit_, 1.0)[:, None]
+        live = ~np.isnan(recent)
+        fresh = live * RESIDUAL_DECAY ** np.arange(recent.shape[1] - 1, -1, -1.0)
+        errors = (np.where(live, recent, 0.0) / unit - self.weights_ @ table.T) * fresh
+        self.residual_ = errors.sum(axis=1) / (fresh.sum(axis=1) + 10.0)
+        self.end_, self.ahead_ = history.times[-1], history.known[len(history.times) :]
         return self
 
     def _design(self, times: Days, known: Floats) -> tuple[Floats, Floats]:
@@ -126,10 +142,9 @@ class Ridge(Forecaster):
     def predict(self, horizon: int) -> Floats:
         """Evaluate the regression ahead and add the carried residual."""
         history = self.history_
-        width = len(history.times)
-        times = calendar(history.times[-1], history.grain, horizon + 1)[1:]
+        times = calendar(self.end_, history.grain, horizon + 1)[1:]
         known = np.zeros((horizon, history.known.shape[1]))
-        ahead = history.known[width : width + horizon]
+        ahead = self.ahead_[:horizon]
         known[: len(ahead)] = ahead
         table, _ = self._design(times, known)
         unit = np.where(self.unit_ > 0, self.unit_, 1.0)
