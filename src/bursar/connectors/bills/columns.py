@@ -12,6 +12,9 @@ import polars as pl
 from bursar.connectors.bills.source import EXTRA, Source
 from bursar.kernel.lines import DECIMAL, INSTANT, REFUSED, LineSchema
 
+BLANK_COLUMNS = 3
+"""A CSV row without any amount, any date and anything in its first columns is a blank line, not a charge."""
+
 TEXT_SHOWN_MAX = 40
 """How much of an unreadable value a problem quotes."""
 
@@ -23,13 +26,16 @@ _COMMA = r"^[+-]?\d{1,3}(\.?\d{3})*,\d+$"
 
 _DAY_FORMS = ("%Y-%m-%d", "%m/%d/%Y", "%m/%d/%y", "%d.%m.%Y", "%Y%m%d", "%Y/%m/%d")
 _ZONED_FORMS = ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%:z", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%:z")
-_FORMS = (
+_ISO_FORMS = (
     "%Y-%m-%dT%H:%M:%SZ",
     "%Y-%m-%dT%H:%M:%S.000Z",
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S%.fZ",
     "%Y-%m-%dT%H:%MZ",
     "%Y-%m-%dT%H:%M:%S",
+)
+_FORMS = (
+    *_ISO_FORMS,
     "%Y-%m-%d %H:%M:%S UTC",
     "%Y-%m-%d %H:%M:%S%.f UTC",
     "%Y-%m-%d %H:%M:%S%.f",
@@ -116,10 +122,17 @@ def read_day(column: pl.Series) -> pl.Series:
 
 def by_unique(expression: pl.Expr, choose: Callable[[str], str | None]) -> pl.Expr:
     """Map a text column of few distinct values: ``choose`` is called once per distinct value of a batch."""
+    known: dict[str, str | None] = {}
 
     def mapped(column: pl.Series) -> pl.Series:
-        distinct = column.unique().drop_nulls()
-        table = {value: choose(value) for value in distinct.to_list()}
+        if not len(column):
+            return column
+        if column.null_count() == 0 and (column == column[0]).all():
+            only = column[0]
+            if only not in known:
+                known[only] = choose(only)
+            return pl.Series(column.name, [known[only]], dtype=pl.String()).new_from_index(0, len(column))
+        table = {value: choose(value) for value in column.unique().drop_nulls().to_list()}
         if not table:
             return column
         return column.replace_strict(list(table), list(table.values()), default=None, return_dtype=pl.String())
@@ -142,8 +155,8 @@ Reader = Callable[[pl.Series], pl.Series]
 class Lines:
     """Collects one expression per column of a schema over an opened source, then builds the lazy lines.
 
-    ``plain`` remembers the targets that are one text column read by one reader: as long as nothing else is put in their
-    place they are read together with the verdict, in one call per batch.
+    ``plain`` remembers the targets that are one text column: as long as nothing else is put in their place, the usual form
+    is read by the engine itself, and the reader is called only for batches in which something did not fit.
     """
 
     source: Source
@@ -151,11 +164,11 @@ class Lines:
     found: dict[str, pl.Expr] = field(default_factory=dict)
     raw: dict[str, pl.Expr] = field(default_factory=dict)
     checks: list[_Check] = field(default_factory=list)
-    plain: dict[str, tuple[pl.Expr, Reader]] = field(default_factory=dict)
+    plain: dict[str, tuple[pl.Expr, Reader, pl.Expr]] = field(default_factory=dict)
 
     def raw_text(self, *names: str) -> pl.Expr | None:
         """Return the first non-empty of the columns ``names`` as text, or None when none exists."""
-        parts = [_as_text(name, self.source.types[name]) for name in self.source.find(*names)]
+        parts = [as_text(name, self.source.types[name]) for name in self.source.find(*names)]
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else pl.coalesce(parts)
@@ -181,7 +194,7 @@ class Lines:
         kind = self.source.types[name]
         if kind.is_decimal() or kind.is_integer():
             return pl.col(name).cast(DECIMAL, strict=False)
-        return _as_text(name, kind).map_batches(self._decimals, return_dtype=DECIMAL, is_elementwise=True)
+        return as_text(name, kind).map_batches(self._decimals, return_dtype=DECIMAL, is_elementwise=True)
 
     def _decimals(self, column: pl.Series) -> pl.Series:
         return read_decimal(column, comma=self.source.separator == ";")
@@ -193,7 +206,7 @@ class Lines:
         if expression is None:
             return
         self.found[target] = expression
-        self._remember(target, columns, self._decimals)
+        self._remember(target, columns, self._decimals, pl.col(columns[0]).cast(DECIMAL, strict=False))
         self._check(target, columns, "is not a decimal number", "Write it like 1234.56, with at most 23 digits before.")
 
     def instant(self, target: str, *names: str) -> None:
@@ -204,7 +217,11 @@ class Lines:
         reader = InstantReader()
         parts = [_temporal(name, self.source.types[name], reader, INSTANT) for name in columns]
         self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
-        self._remember(target, columns, reader)
+        form = self.source.form_of(columns[0], _ISO_FORMS)
+        if form:
+            reader.likely = form
+            usual = pl.col(columns[0]).str.to_datetime(form, strict=False, time_unit="us")
+            self._remember(target, columns, reader, usual.dt.replace_time_zone("UTC"))
         self._check(target, columns, "is not a date and time", "Write it like 2026-01-31T00:00:00Z.")
 
     def day(self, target: str, *names: str) -> None:
@@ -214,15 +231,16 @@ class Lines:
             return
         parts = [_temporal(name, self.source.types[name], read_day, pl.Date()) for name in columns]
         self.found[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
-        self._remember(target, columns, read_day)
+        usual = pl.col(columns[0]).str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        self._remember(target, columns, read_day, usual)
         self._check(target, columns, "is not a date", "Write it like 2026-01-31.")
 
-    def _remember(self, target: str, columns: Sequence[str], reader: Reader) -> None:
+    def _remember(self, target: str, columns: Sequence[str], reader: Reader, usual: pl.Expr) -> None:
         if len(columns) == 1 and self.source.types[columns[0]] == pl.String():
-            self.plain[target] = (self.found[target], reader)
+            self.plain[target] = (self.found[target], reader, usual)
 
     def _check(self, target: str, columns: Sequence[str], what: str, fix: str) -> None:
-        parts = [_as_text(name, self.source.types[name]) for name in columns]
+        parts = [as_text(name, self.source.types[name]) for name in columns]
         self.raw[target] = parts[0] if len(parts) == 1 else pl.coalesce(parts)
         self.checks.append(_Check(target, columns[0], what, fix))
 
@@ -235,33 +253,34 @@ class Lines:
         columns = self.schema.columns
         frame = self.source.frame
         if self.source.separator:
-            used = {name for expression in self.found.values() for name in expression.meta.root_names()}
-            told = sorted(used & set(self.source.types)) or list(self.source.types)
+            used = {name for expression in self.raw.values() for name in expression.meta.root_names()}
+            told = sorted({*used, *list(self.source.types)[:BLANK_COLUMNS]} & set(self.source.types))
             frame = frame.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in told))
         together = {
             name: reader
-            for name, (expression, reader) in self.plain.items()
+            for name, (expression, reader, _) in self.plain.items()
             if self.found[name] is expression and name in columns
         }
         picked = {"row": pl.col("_row").cast(pl.Int64())} | {
-            name: self.found.get(name, pl.lit(None)).cast(kind)
+            name: self.plain[name][2] if name in together else self.found.get(name, pl.lit(None)).cast(kind)
             for name, kind in columns.items()
-            if name != "row" and name not in together
+            if name != "row"
         }
         raw = {f"_raw_{name}": expression for name, expression in self.raw.items()}
         extra = {EXTRA: pl.col(EXTRA)} if EXTRA in self.source.types else {}
         required = sorted(self.schema.required - {"row"})
         watched = dict.fromkeys([*required, *(check.target for check in self.checks), *raw, *extra])
-        settled = pl.struct(*(name for name in watched if name not in together)).map_batches(
+        settled = pl.struct(*watched).map_batches(
             lambda rows: _settle(rows, together, self.checks, required, labels or {}),
             return_dtype=pl.Struct({**{name: columns[name] for name in together}, REFUSED: pl.String()}),
             is_elementwise=True,
         )
         selected = frame.select(**picked, **raw, **extra).with_columns(settled.alias(_SETTLED))
-        return selected.unnest(_SETTLED).select(*columns, REFUSED)
+        return selected.drop(*together).unnest(_SETTLED).select(*columns, REFUSED)
 
 
-def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+def as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """Return the raw column ``name`` as text; nested values become JSON."""
     column = pl.col(name)
     if kind == pl.String():
         return column
@@ -292,43 +311,6 @@ def quoted(text: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.lit('"'), safe.str.replace_all(r"[\x00-\x1f]", " "), pl.lit('"'))
 
 
-def tags_as_json(source: Source, prefixes: Sequence[str]) -> pl.Expr:
-    """Return one JSON object from the columns whose name begins with one of ``prefixes``; empty tags are left out.
-
-    The key is the rest of the column name after the first prefix that fits.
-    """
-    named: dict[str, str] = {}
-    for column in source.types:
-        fitting = next((prefix for prefix in prefixes if column.lower().startswith(prefix.lower())), None)
-        if fitting is not None and len(column) > len(fitting):
-            named[column] = column[len(fitting) :]
-    if not named:
-        return pl.lit(None, dtype=pl.String())
-    columns = [_as_text(name, source.types[name]).alias(name) for name in named]
-    return pl.struct(columns).map_batches(
-        lambda rows: _tag_objects(rows, named), return_dtype=pl.String(), is_elementwise=True
-    )
-
-
-def _tag_objects(rows: pl.Series, named: Mapping[str, str]) -> pl.Series:
-    """Build the JSON objects of a batch from the tag columns that have any value in it."""
-    import orjson
-
-    table = rows.struct.unnest()
-    used = [name for name in named if table[name].null_count() < len(rows)]
-    if not used:
-        return pl.Series(rows.name, [None], dtype=pl.String()).new_from_index(0, len(rows))
-    pairs = [
-        pl.when(pl.col(name).is_not_null()).then(
-            pl.concat_str(pl.lit(orjson.dumps(named[name]).decode() + ":"), quoted(pl.col(name)))
-        )
-        for name in used
-    ]
-    joined = pl.concat_str(pairs, separator=",", ignore_nulls=True)
-    whole = pl.when(joined != "").then(pl.concat_str(pl.lit("{"), joined, pl.lit("}")))
-    return table.select(whole.alias(rows.name)).to_series()
-
-
 def _temporal(name: str, kind: pl.DataType, read: Callable[[pl.Series], pl.Series], target: pl.DataType) -> pl.Expr:
     column = pl.col(name)
     if kind == pl.Date():
@@ -336,7 +318,7 @@ def _temporal(name: str, kind: pl.DataType, read: Callable[[pl.Series], pl.Serie
     if isinstance(kind, pl.Datetime):
         zoned = column.dt.convert_time_zone("UTC") if kind.time_zone else column.dt.replace_time_zone("UTC")
         return zoned.cast(INSTANT).cast(target)
-    return _as_text(name, kind).map_batches(read, return_dtype=target, is_elementwise=True)
+    return as_text(name, kind).map_batches(read, return_dtype=target, is_elementwise=True)
 
 
 _SETTLED = "_settled"
@@ -349,12 +331,14 @@ def _settle(
     required: Sequence[str],
     labels: Mapping[str, str],
 ) -> pl.Series:
-    """Read the plain columns of a batch and return them with the verdict on its rows."""
+    """Return the plain columns of a batch, read again where the usual form did not fit, and the verdict on its rows."""
     table = rows.struct.unnest()
-    read = [reader(table[f"_raw_{name}"]).alias(name) for name, reader in together.items()]
-    table = table.with_columns(read)
+    for name, reader in together.items():
+        raw = table[f"_raw_{name}"]
+        if table[name].null_count() != raw.null_count():
+            table.replace_column(table.get_column_index(name), reader(raw).alias(name))
     verdict = _judge(table, checks, required, labels).alias(REFUSED)
-    return pl.DataFrame([*read, verdict]).to_struct(rows.name)
+    return pl.DataFrame([*(table[name] for name in together), verdict]).to_struct(rows.name)
 
 
 def _judge(

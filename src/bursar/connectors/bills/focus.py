@@ -177,7 +177,8 @@ def _instance_type(lines: Lines) -> pl.Expr:
 
 def _provider(lines: Lines, options: Mapping[str, str]) -> list[str]:
     """Take the provider from the file, else from ``options``; return a note when neither names it."""
-    named = lines.raw_text("ServiceProviderName", "ProviderName", "Provider", "InvoiceIssuerName", "PublisherName")
+    ways = lines.source.find("ServiceProviderName", "ProviderName", "Provider", "InvoiceIssuerName", "PublisherName")
+    named = lines.raw_text(*ways[:1])
     given = options.get("provider", "").strip().lower()
     if named is None:
         lines.put("provider", pl.lit(given or "unknown"))

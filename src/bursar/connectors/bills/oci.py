@@ -5,9 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from bursar.connectors.bills.columns import Lines, by_unique, tags_as_json
+from bursar.connectors.bills.columns import Lines, by_unique
 from bursar.connectors.bills.services import category_of
 from bursar.connectors.bills.source import header_of, open_source
+from bursar.connectors.bills.tags import tags_as_json
 from bursar.kernel.connector import Head
 from bursar.kernel.lines import COST_LINES, DocumentKind, Parsed
 

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -33,6 +34,8 @@ JSON_ARRAY_BYTES_MAX = 128 * 1024 * 1024
 """A JSON array is read whole; newline-delimited JSON has no such limit."""
 
 CHUNK_BYTES = 1024 * 1024
+
+SAMPLE_ROWS = 20
 
 EXTRA = "_beyond_the_header"
 """Catches the first value of a row that has more fields than the header."""
@@ -80,6 +83,24 @@ class Source:
     def has(self, *names: str) -> bool:
         """Tell whether every one of ``names`` exists."""
         return all(key_of(name) in self.names for name in names)
+
+    def form_of(self, column: str, forms: Iterable[str]) -> str:
+        """Return the first of ``forms`` that reads the first value of a text column, or an empty text.
+
+        Only CSV is looked at: there the first values are a few bytes away.
+        """
+        if not self.separator:
+            return ""
+        first = self.sample[column].drop_nulls().head(1)
+        for form in forms:
+            if len(first) and first.str.to_datetime(form, strict=False).null_count() == 0:
+                return form
+        return ""
+
+    @cached_property
+    def sample(self) -> pl.DataFrame:
+        """The first rows."""
+        return self.frame.head(SAMPLE_ROWS).collect()
 
     def plus(self, added: Mapping[str, pl.Expr]) -> "Source":
         """Return the source with further text columns computed from its own."""
