@@ -74,6 +74,7 @@ class Settings(BaseSettings):
         None,
         description="Master secret (32 bytes or more) that seals credentials; made in the home when absent in `dev`.",
     )
+    hosts: tuple[str, ...] = Field((), description="Further host names this server is reached under; `*` for any.")
     cors_origins: tuple[str, ...] = Field((), description="Origins that may call the API from a browser.")
     trusted_proxy_hops: int = Field(
         0, ge=0, le=8, description="Reverse proxies in front whose X-Forwarded-For is believed."
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(1024**2, gt=0, description="Largest request body other than an upload, in bytes.")
     anonymous_per_minute: int = Field(100, gt=0, description="Requests per minute and address when not signed in.")
     key_per_minute: int = Field(600, gt=0, description="Requests per minute for each key or person.")
+    login_per_minute: int = Field(20, gt=0, description="Attempts to sign in per minute and address.")
     pool_size: int = Field(8, gt=0, le=200, description="Database connections of one process.")
     worker_inside: bool = Field(True, description="Run the job worker inside `bursar up`.")
     smtp_url: SecretStr | None = Field(
@@ -96,6 +98,11 @@ class Settings(BaseSettings):
         "duckdb", description="`duckdb`, or `sc://host:port` of a Spark Connect server (extra `spark`)."
     )
     lake_memory_mb: int = Field(512, ge=64, description="Memory DuckDB may use for one query, in MiB.")
+    price_regions: tuple[str, ...] = Field(
+        (),
+        description="Price catalogues read each night, as `aws:eu-central-1`, `azure:westeurope`, `gcp:europe-west1`.",
+    )
+    gcp_key: SecretStr | None = Field(None, description="API key for Google's price catalogue.")
     egress_hosts: tuple[str, ...] = Field(
         (), description="Extra hosts outgoing calls may reach although private, as `host:port`."
     )

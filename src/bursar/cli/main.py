@@ -24,6 +24,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "batches": ("importing:batches", "List what was imported."),
     "problems": ("importing:problems", "List or save the problems of an import."),
     "revert": ("importing:revert", "Take an import back."),
+    "focus": ("cloud:focus", "Validate a file against the FOCUS specification."),
+    "prices": ("cloud:prices", "Price catalogues: pack, load, refresh, look up."),
     "sample": ("sample:sample", "Write the sample organisation's exports."),
     "demo": ("sample:demo", "Review the sample organisation, then serve it."),
     "up": ("serve:up", "Serve the API and run jobs."),

@@ -93,9 +93,9 @@ def work() -> int:
     """Run jobs only, until interrupted; any number of workers may run on one database."""
 
     async def use(house: "House") -> None:
-        from bursar import wiring
         from bursar.infra import log
         from bursar.infra.jobs_worker import run_worker
+        from bursar.wiring import tools
 
         log.configure(level="DEBUG" if house.settings.debug else "INFO")
         stop = asyncio.Event()
@@ -104,8 +104,8 @@ def work() -> int:
             with contextlib.suppress(NotImplementedError):
                 loop.add_signal_handler(name, stop.set)
         running.talk("Working; stop with Ctrl+C")
-        given = wiring.tools(house)
-        await run_worker(house.db, wiring.JOBS, stop, tools=given.each(house))
+        given = tools.tools(house)
+        await run_worker(house.db, tools.JOBS, stop, tools=given.each(house))
         await given.notices.client.close()
 
     running.in_house(use)

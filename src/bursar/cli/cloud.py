@@ -1,0 +1,143 @@
+"""``bursar focus`` and ``bursar prices``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bursar.cli import running
+from bursar.cli.findings import json_option
+from bursar.cli.main import OK, REFUSED_INPUT
+
+if TYPE_CHECKING:
+    from bursar.parts.cloud.focus_validation.rules.report import Outcome, Report
+    from bursar.wiring import House
+
+VIOLATIONS_SHOWN = 40
+ROWS_SHOWN = 5
+
+
+@click.group()
+def focus() -> None:
+    """The FOCUS specification of cost and usage files."""
+
+
+@focus.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--version", default="1.2", show_default=True, help="Version of the specification.")
+@click.option("--model", type=click.Path(exists=True, path_type=Path), default=None, help="A published rule model.")
+@click.option("--supports", multiple=True, help="Criterion the provider meets; repeat it, or ALL.")
+@json_option
+def validate(file: Path, version: str, model: Path | None, supports: tuple[str, ...], as_json: bool) -> int:
+    """Decide every rule of the specification for FILE; exits 5 on violations. Nothing is imported."""
+    from bursar.parts.cloud.focus_validation import service
+
+    report = service.validate(
+        file, version=version, model=service.model_from(model) if model else None, supports=list(supports) or None
+    )
+    if as_json:
+        running.print_json(_report(report))
+    else:
+        click.echo("\n".join(_lines(report)))
+    return REFUSED_INPUT if report.violations else OK
+
+
+def _outcome(outcome: "Outcome") -> dict[str, object]:
+    return {
+        "rule": outcome.rule.id,
+        "verdict": outcome.verdict.value,
+        "count": outcome.count,
+        "rows": list(outcome.rows),
+        "example": outcome.example,
+        "why": outcome.why,
+        "repair": outcome.repair,
+    }
+
+
+def _report(report: "Report") -> dict[str, object]:
+    return {
+        "file": report.file,
+        "version": report.version,
+        "rows": report.rows,
+        "counts": dict(report.counts),
+        "violations": [_outcome(one) for one in report.violations],
+        "advice": [_outcome(one) for one in report.advice],
+        "undecided": [_outcome(one) for one in report.undecided],
+        "notes": list(report.notes),
+    }
+
+
+def _lines(report: "Report") -> list[str]:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items())
+    lines = [f"{report.file}: {report.rows:,} rows, {report.columns} columns, FOCUS {report.version}: {counts}"]
+    for one in report.violations[:VIOLATIONS_SHOWN]:
+        rows = ", ".join(str(row) for row in one.rows[:ROWS_SHOWN])
+        where = f"{one.count:,} rows, first {rows}" if one.rows else f"{one.count:,}" if one.count else "the file"
+        lines += [f"  {one.rule.id}  {where}" + (f"  e.g. {one.example[:40]!r}" if one.example else "")]
+        lines += [f"      fix: {one.repair}"] if one.repair else []
+    if len(report.violations) > VIOLATIONS_SHOWN:
+        lines.append(f"  … and {len(report.violations) - VIOLATIONS_SHOWN} more (`--json`)")
+    if report.undecided:
+        lines.append(f"{len(report.undecided)} rules cannot be decided from the file (`--json` says why)")
+    return lines
+
+
+@click.group()
+def prices() -> None:
+    """Price catalogues of the clouds."""
+
+
+@prices.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def pack(file: Path, as_json: bool) -> int:
+    """Write every known price into FILE, for a site without network."""
+    from bursar import wiring
+    from bursar.wiring import tools
+
+    async def use(house: "House") -> int:
+        actor = await wiring.local_actor(house)
+        return tools.price_list(house.settings).pack(actor, file)
+
+    count = running.in_house(use)
+    running.tell(f"Packed {count:,} prices into {file}", {"prices": count}, as_json=as_json)
+    return OK
+
+
+@prices.command()
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@json_option
+def load(file: Path, as_json: bool) -> int:
+    """Merge the prices that were packed into FILE elsewhere."""
+    from bursar import wiring
+    from bursar.infra.clock import utc_now
+    from bursar.wiring import tools
+
+    async def use(house: "House") -> int:
+        actor = await wiring.local_actor(house)
+        return tools.price_list(house.settings).load(actor, file, now=utc_now())
+
+    count = running.in_house(use)
+    running.tell(f"Loaded {count:,} prices", {"prices": count}, as_json=as_json)
+    return OK
+
+
+@prices.command()
+@json_option
+def refresh(as_json: bool) -> int:
+    """Read the catalogues named by BURSAR_PRICE_REGIONS now."""
+    from bursar import wiring
+    from bursar.infra.clock import utc_now
+    from bursar.kernel.errors import Invalid
+    from bursar.wiring import tools
+
+    async def use(house: "House") -> dict[str, int]:
+        found = tools.catalogues(house.settings)
+        if not found:
+            raise Invalid("No catalogue is configured.", "Set BURSAR_PRICE_REGIONS, for instance aws:eu-central-1.")
+        actor, held = await wiring.local_actor(house), tools.price_list(house.settings)
+        return {one.name: await held.refresh(actor, one, now=utc_now()) for one in found}
+
+    counts = running.in_house(use)
+    running.tell("\n".join(f"{name}: {count:,} prices" for name, count in counts.items()), counts, as_json=as_json)
+    return OK

@@ -1,0 +1,98 @@
+"""The main job: import, let every advisor look, put the answer together."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from bursar.core.findings import service as findings
+from bursar.core.intake import service as intake
+from bursar.core.intake.service import Batch, BatchState
+from bursar.core.planning import service as planning
+from bursar.infra import log
+from bursar.infra.clock import utc_now
+from bursar.infra.db import Tx
+from bursar.kernel.errors import Refusal
+from bursar.kernel.finding import Finding
+from bursar.parts.banking import service as banking
+from bursar.parts.cloud import service as cloud
+from bursar.reports.review import Review, made
+from bursar.wiring.house import House, local_actor, producer
+
+FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
+"""Every kind of finding the advisors raise."""
+
+
+async def advise(house: House, org: UUID) -> tuple[str, ...]:
+    """Run every advisor on the facts of an organisation and bring its inbox up to date.
+
+    Advisors are independent: one that fails leaves its own findings as they were and is named in the answer.
+
+    Returns:
+        A sentence about each advisor that failed; empty when all is well.
+    """
+    actor, now = producer(org), utc_now()
+    advisors: tuple[tuple[str, tuple[str, ...], Callable[[Tx], Awaitable[list[Finding]]]], ...] = (
+        ("banking", banking.KINDS, lambda tx: banking.advise(tx, actor, lake=house.lake)),
+        ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, now=now)),
+        ("planning", planning.KINDS, lambda tx: planning.cost_anomalies(tx, actor, lake=house.lake, now=now)),
+    )
+    found: list[Finding] = []
+    kinds: list[str] = []
+    failed: list[str] = []
+    for name, its_kinds, run in advisors:
+        try:
+            async with house.db.reading(actor) as tx:
+                found += await run(tx)
+            kinds += its_kinds
+        except Refusal:
+            raise
+        except Exception as error:  # one advisor's bug must not cost the answers of the others
+            log.logger("advise").exception("advisor failed", advisor=name)
+            failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
+    async with house.db.writing(actor) as tx:
+        await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
+    return tuple(failed)
+
+
+async def review(
+    house: House,
+    paths: Sequence[Path],
+    *,
+    org: str | None = None,
+    on_batch: Callable[[Batch], None] = lambda _: None,
+) -> Review:
+    """Do the main job: import files and folders, run the advisors, return what is worth doing.
+
+    Args:
+        house: The running house.
+        paths: Files and folders.
+        org: Id of the organisation that the facts belong to; the local owner's by default.
+        on_batch: Called for each document as soon as it is imported.
+    """
+    began = time.perf_counter()
+    actor = await local_actor(house, org)
+    batches = []
+    async for batch in house.importer.import_paths(actor, paths, clock=utc_now):
+        batches.append(batch)
+        on_batch(batch)
+    failed = await advise(house, actor.org)
+    async with house.db.reading(actor) as tx:
+        inbox = await findings.inbox(tx, actor)
+    return made(batches, inbox, seconds=time.perf_counter() - began, failed=failed)
+
+
+def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:
+    """Return the self-contained HTML report of a review."""
+    from bursar.reports.html import render
+
+    return render(made_review, made_at=utc_now(), organisation=organisation, sample=sample)
+
+
+async def standing(house: House) -> Review:
+    """Return the review of what the local owner's organisation holds now, without importing anything."""
+    actor = await local_actor(house)
+    async with house.db.reading(actor) as tx:
+        batches = await intake.history(tx, actor, limit=1000, state=BatchState.IMPORTED)
+        inbox = await findings.inbox(tx, actor)
+    return made(batches, inbox, seconds=0.0)

@@ -1,0 +1,102 @@
+"""Every job, and what jobs and routes get besides the database."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from bursar.connectors.prices import aws_bulk, azure_retail, gcp_catalog
+from bursar.connectors.prices.libcloud_pack import default_prices
+from bursar.core.audit import jobs as audit_jobs
+from bursar.core.audit.service import Means as AuditMeans
+from bursar.core.identity.organisations import jobs as organisations_jobs
+from bursar.core.identity.organisations.service import Erasers
+from bursar.core.identity.service import Means as IdentityMeans
+from bursar.core.ledger import jobs as ledger_jobs
+from bursar.core.notices import jobs as notices_jobs
+from bursar.core.notices.service import Means as NoticeMeans
+from bursar.core.work import jobs as work_jobs
+from bursar.infra import mail
+from bursar.infra.anchors import Anchors
+from bursar.infra.crypto import Passwords
+from bursar.infra.http import Egress, Host
+from bursar.infra.http_hosts import hosts_from
+from bursar.infra.jobs import Job
+from bursar.infra.mail_smtp import Smtp
+from bursar.parts.cloud.prices import jobs as prices_jobs
+from bursar.parts.cloud.prices.jobs import Catalogues
+from bursar.parts.cloud.prices.service import Catalogue, PriceList
+from bursar.settings import Settings
+from bursar.wiring.house import House, keyring_of
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What jobs and routes get besides the database: keys, webhooks, mail, erasers."""
+
+    identity: IdentityMeans
+    audit: AuditMeans
+    notices: NoticeMeans
+    mailer: mail.Mailer
+    erasers: Erasers
+    prices: Catalogues
+
+    def each(self, house: House) -> tuple[object, ...]:
+        """Return the tools one by one, as the worker hands them to jobs by type."""
+        return (house, self.identity, self.audit, self.notices, self.mailer, self.erasers, self.prices)
+
+
+JOBS: tuple[Job, ...] = (
+    *work_jobs.JOBS,
+    *mail.JOBS,
+    *notices_jobs.JOBS,
+    *audit_jobs.JOBS,
+    *organisations_jobs.JOBS,
+    *ledger_jobs.JOBS,
+    *prices_jobs.JOBS,
+)
+"""Every job there is."""
+
+
+def tools(house: House) -> Tools:
+    """Make what jobs and routes need; close ``notices.client`` at the end."""
+    settings, keyring = house.settings, keyring_of(house.settings)
+    anchors = Anchors(settings.home / "anchors")
+    smtp = Smtp.of(settings.smtp_url.get_secret_value()) if settings.smtp_url else None
+    allowed = [Host("*"), *hosts_from(settings.egress_hosts)]
+    return Tools(
+        IdentityMeans(keyring, Passwords(), settings.url, local=settings.grants_local_owner),
+        AuditMeans(keyring, anchors),
+        NoticeMeans(keyring, Egress().client("webhooks", allow=allowed)),
+        mail.Mailer(smtp, settings.mail_from, tuple(url.get_secret_value() for url in settings.alert_urls)),
+        Erasers(
+            (
+                house.importer.documents.remove_all,
+                house.lake.remove_all,
+                lambda org: asyncio.to_thread(anchors.forget, str(org)),
+            )
+        ),
+        Catalogues(price_list(settings), catalogues(settings)),
+    )
+
+
+def price_list(settings: Settings) -> PriceList:
+    """Return the prices of this installation; a fresh one begins with the pack that comes with the product."""
+    return PriceList(settings.home / "prices", default=default_prices, clock=time.monotonic)
+
+
+def catalogues(settings: Settings) -> list[Catalogue]:
+    """Return the vendors' price catalogues that the settings ask for; none without `BURSAR_PRICE_REGIONS`."""
+    wanted: dict[str, list[str]] = {}
+    for entry in settings.price_regions:
+        provider, _, region = entry.partition(":")
+        wanted.setdefault(provider, []).append(region)
+    found: list[Catalogue] = []
+    egress = Egress()
+    if "aws" in wanted:
+        found.append(aws_bulk.AwsBulk(egress.client("aws prices", allow=aws_bulk.HOSTS), wanted["aws"]))
+    if "azure" in wanted:
+        found.append(azure_retail.AzureRetail(egress.client("azure prices", allow=azure_retail.HOSTS), wanted["azure"]))
+    if "gcp" in wanted and settings.gcp_key:
+        key, client = settings.gcp_key.get_secret_value(), egress.client("gcp prices", allow=gcp_catalog.HOSTS)
+        found.append(gcp_catalog.GcpCatalog(client, key, wanted["gcp"]))
+    return found
