@@ -6,6 +6,11 @@ the series' mean day, lasting shifts of 60 to 150 %, drifts up to 80 to 150 % ov
 false, although some are real events of the data. ``python -m benchmarks.anomaly_injected``
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,7 +4,10 @@ The scorer is first proven: it must give the published score of a published dete
 folder is chosen on the other folders. ``python -m benchmarks.anomaly_nab``
 """
 
+import sys
 from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
 
 import numpy as np
 from numpy.typing import NDArray

@@ -5,18 +5,22 @@ the product's own function. The peer is the usual design, one hash for each row 
 over the same canonical bytes. The limit is what PostgreSQL needs to produce these bytes at all.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import asyncio
 import hashlib
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
-from _figures import arguments, figure, finish, table
+from benchmarks._figures import arguments, figure, finish, table
 from bursar.core.audit import service, store
 from bursar.core.audit.rules import NOTHING
 from bursar.core.identity.tables import organisation

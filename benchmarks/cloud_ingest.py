@@ -6,15 +6,18 @@ totals, (b) plain Polars ``scan_csv`` to ``sink_parquet``, (c) plain DuckDB ``CO
 file is known again. Ratios of CPU seconds count, because walls depend on what else the machine does.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import argparse
 import hashlib
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import polars as pl
 

@@ -5,15 +5,18 @@ part's query builder and the locked-down engine of the lake, and as SQL written 
 Each is asked three times in turn and the quickest counts. The overhead is the ratio of the sums.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 

@@ -6,19 +6,22 @@ resource ids and amounts), validates it in a fresh process and reports CPU secon
 (Python 3.12 and a package index are needed; where they are missing, that is said).
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import argparse
 import json
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 
 import polars as pl
 
-from _figures import figure, finish, table
+from benchmarks._figures import figure, finish, table
 
 ROWS = 1_000_000
 ROWS_QUICK = 400_000

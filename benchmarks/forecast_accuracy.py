@@ -3,6 +3,11 @@
 Weights and intervals come from windows before the test window only. ``python -m benchmarks.forecast_accuracy``
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import time
 import warnings
 from dataclasses import dataclass

@@ -4,6 +4,11 @@ The series are drawn with a fixed seed: weekly and yearly seasons, drift, level 
 ``python -m benchmarks.forecast_speed``
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import resource
 import time
 import warnings

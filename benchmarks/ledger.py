@@ -7,6 +7,11 @@ its transfers the same keys, and ``pgbench`` with its TPC-B script. Aim: at leas
 hot accounts.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import asyncio
 import os
 import random
@@ -16,7 +21,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from uuid import UUID
 
 import psycopg

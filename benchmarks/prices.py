@@ -5,23 +5,23 @@ rows, about 450 MB of CSV), reads it into the price table in a fresh process, be
 same filter; then looks up 20,000 prices among one million, most of them not asked for before.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from _figures import arguments, figure, finish, table
-
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
-# benchmarks/http.py beside this file would stand in for the standard library's http
+from benchmarks._figures import arguments, figure, finish, table
 
 PRODUCTS = 30_000
 PRODUCTS_QUICK = 6_000

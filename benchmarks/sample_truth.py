@@ -5,23 +5,22 @@ with the embedded database, and compares the inbox with the truth file: found an
 the first twenty that nothing in the data explains. ``--quick`` is the same: the sample is small.
 """
 
-import argparse
-import asyncio
 import sys
-import tempfile
-from collections import Counter
 from pathlib import Path
 
-from _figures import Figure, figure, finish, table
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
 
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
-# benchmarks/http.py beside this file would stand in for the standard library's http
+import argparse
+import asyncio
+import tempfile
+from collections import Counter
 
-from bursar import wiring  # noqa: E402
-from bursar.kernel.finding import Finding  # noqa: E402
-from bursar.reports.sample import TRUTH_FILE, Truth, write_sample  # noqa: E402
-from bursar.reports.sample.score import TOP, Score, score  # noqa: E402
-from bursar.settings import load  # noqa: E402
+from benchmarks._figures import Figure, figure, finish, table
+from bursar import wiring
+from bursar.kernel.finding import Finding
+from bursar.reports.sample import TRUTH_FILE, Truth, write_sample
+from bursar.reports.sample.score import TOP, Score, score
+from bursar.settings import load
 
 FOUND_SHARE_MIN = 0.95
 """38 of 40."""

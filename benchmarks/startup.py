@@ -6,8 +6,7 @@ The first start makes the database and migrates it; it is shown but not judged. 
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # this folder holds a module named http
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
 
 import os
 import signal
