@@ -140,7 +140,9 @@ def test_a_password_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(b"x" * 1000)[:-5], zipped(a=b"x" * 1000)[:-30], b"PK\x03\x04", b"\x1f\x8b\x08"]
+    "data",
+    [gzip.compress(b"x" * 1000)[:-5], zipped(a=b"x" * 1000)[:-30], b"PK\x03\x04", b"\x1f\x8b\x08"],
+    ids=["gzip", "zip", "zip mark", "gzip mark"],  # the bytes hold the time they were made
 )
 def test_a_cut_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ArchiveRefused, match="broken"):

@@ -186,10 +186,14 @@ async def _balances(tx: Tx, actor: Actor) -> dict[tuple[str, str], tuple[date, D
     """Return the newest closing balance that statements state, by account and currency."""
     latest: dict[tuple[str, str], tuple[date, Decimal]] = {}
     for batch in await intake.history(tx, actor, limit=BATCHES_MAX, state=intake.BatchState.IMPORTED):
-        for balance in batch.balances:
-            key = (balance.account, balance.currency)
-            if balance.closing is not None and batch.end and (key not in latest or batch.end > latest[key][0]):
-                latest[key] = (batch.end, balance.closing)
+        closings = {  # the last statement of a file counts
+            (balance.account, balance.currency): balance.closing
+            for balance in batch.balances
+            if balance.closing is not None
+        }
+        for key, closing in closings.items():
+            if batch.end and (key not in latest or batch.end > latest[key][0]):
+                latest[key] = (batch.end, closing)
     return latest
 
 
