@@ -1,19 +1,22 @@
 """Use cases of planning: series from the lake, anomalies as findings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
 
 import numpy as np
 import polars as pl
 
+from bursar.core.findings import service as findings
 from bursar.core.intake import service as intake
 from bursar.core.planning.rules import alerts as rules
-from bursar.core.planning.rules.series import KEY_SEPARATOR, Dimension, covered_until, dense, grouped, panels
+from bursar.core.planning.rules.series import KEY_SEPARATOR, covered_until, dense, grouped, panels
+from bursar.core.planning.series.rules import COST, usage_rows
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
+from bursar.kernel.errors import NotFound
 from bursar.kernel.finding import Finding, SourceRow
 from bursar.kernel.lines import COST_LINES
 from bursar.kernel.series import Panel
@@ -32,11 +35,7 @@ HISTORY_DAYS_MIN = 42
 MONEY_FLOOR = 20.0
 """Smallest impact, in major units, that is told."""
 
-COST_DIMENSIONS = (
-    Dimension("provider"),
-    Dimension("account", "(no account)"),
-    Dimension("service_name", "(no service)"),
-)
+COST_DIMENSIONS = COST.dimensions
 """What makes a cost series: provider, account, service."""
 
 
@@ -46,20 +45,6 @@ class CostSeries:
 
     panels: dict[str, Panel]
     rows: pl.LazyFrame
-
-
-def usage_rows(lines: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the rows that make cost series: usage only, at effective cost where the bill has it.
-
-    Taxes, credits, refunds and purchases are booked on single days and would look like spikes; they are shown elsewhere.
-    """
-    return lines.filter(pl.col("charge_category") == "Usage").with_columns(
-        pl.coalesce("sub_account_id", "billing_account_id").alias("account"),
-        pl.coalesce("effective_cost", "billed_cost").alias("cost"),
-        pl.coalesce(
-            pl.col("resource_id").replace("", None), pl.col("sku_meter"), pl.col("sku_id"), pl.lit("(no resource)")
-        ).alias("child"),
-    )
 
 
 async def cost_series(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> CostSeries:
@@ -189,3 +174,20 @@ def _title(kind: AlertKind, service: str, change: rules.Change, account: str) ->
         AlertKind.CANCELLING: f"{name}: one cost replaced another on {since}",
     }[kind]
     return f"{text} ({account[:24]})"
+
+
+async def judge(tx: Tx, actor: Actor, *, name: str, verdict: str, because: str, now: datetime) -> findings.Kept:
+    """Take a person's word on an anomaly: ``real`` accepts it, ``expected`` and ``noise`` dismiss it with that reason.
+
+    Raises:
+        NotFound: No such anomaly here.
+        Conflict: Its state does not allow it.
+    """
+    actor.must("anomaly:act")
+    inside = replace(actor, rights=frozenset({"finding:read", "finding:act"}))
+    kept = await findings.get(tx, inside, name=name)
+    if kept.finding.kind not in KINDS:
+        raise NotFound("anomaly", name)
+    reason = ": ".join(part for part in (verdict, because.strip()) if part)
+    action = "accept" if verdict == "real" else "dismiss"
+    return await findings.act(tx, inside, name=name, action=action, because=reason, now=now)

@@ -124,6 +124,11 @@ async def keep(tx: Tx, actor: Actor, *, now: datetime) -> None:
     await note(tx, actor, "organisation.kept", f"organisation:{tx.org}", {"erased_after": row.purge_after}, None, now)
 
 
+async def living(tx: Tx) -> Sequence[UUID]:
+    """Return the organisations that are not deleted, for jobs that visit each; in a transaction without one."""
+    return await store.living(tx)
+
+
 async def erase_due(db: Database, *, erasers: Sequence[Eraser] = (), now: datetime) -> Sequence[UUID]:
     """Erase for good every organisation whose grace period is over: every row of every tenant table, found by catalogue.
 

@@ -16,6 +16,9 @@ from bursar.infra.db_prepared import Prepared
 
 Row = sa.Row[Any]
 
+LIVING_MAX = 10_000
+"""Most organisations that a job visits in one go."""
+
 _OWN = Prepared(sa.select(organisation).where(organisation.c.id == sa.bindparam("id")))
 
 
@@ -61,6 +64,12 @@ async def due(tx: Tx, *, now: datetime) -> Sequence[UUID]:
     """Return organisations whose grace period is over; in a transaction without one."""
     wanted = sa.select(organisation.c.id).where(organisation.c.purge_after <= now, organisation.c.purged_at.is_(None))
     return [row[0] for row in await tx.all(wanted.limit(1_000))]
+
+
+async def living(tx: Tx) -> Sequence[UUID]:
+    """Return organisations that are not deleted, oldest first; in a transaction without one."""
+    wanted = sa.select(organisation.c.id).where(organisation.c.purge_after.is_(None), organisation.c.purged_at.is_(None))
+    return [row[0] for row in await tx.all(wanted.order_by(organisation.c.created_at).limit(LIVING_MAX))]
 
 
 async def erase_step(tx: Tx, org: UUID, rows_max: int) -> int:

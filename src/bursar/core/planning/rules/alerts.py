@@ -78,6 +78,7 @@ def change_of(alert: Alert, panel: Panel) -> Change:
     now = float(np.nanmean(values[-RECENT_DAYS:]))
     if alert.kind not in {AlertKind.SPIKE, AlertKind.NEW, AlertKind.VANISHED}:
         onset = _split(values, onset, at)
+        at = max(at, onset)  # the best split may lie after the day that was flagged
     level = _level(values, onset)
     step = float(np.nanmean(values[onset : at + 1])) - level
     lasting = (

@@ -1,0 +1,151 @@
+"""Forecasts on the command line: make those of every series, show one."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bursar.cli import running
+from bursar.cli.findings import json_option, org_option
+from bursar.cli.main import OK
+
+if TYPE_CHECKING:
+    from bursar.core.planning.forecasts.service import Done, Run, Values
+    from bursar.wiring import House
+
+STEPS_SHOWN = 14
+"""Periods printed without ``--json``."""
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Forecast every series and store what is predicted.")
+@click.option("--key", default="", help="Show the stored forecast of this series: its id or its name.")
+@click.option("--horizon", type=click.IntRange(1, 730), default=None, help="Periods ahead; 92 days by default.")
+@click.option("--grain", type=click.Choice(["day", "week", "month"]), default=None, help="Calendar.")
+@json_option
+@org_option
+def forecast(everything: bool, key: str, horizon: int | None, grain: str | None, as_json: bool, org: str | None) -> int:
+    """Forecast every series of your bills and payments, or show one with its interval and record.
+
+    \b
+    bursar forecast --all                      forecast and store; the same facts are not forecast twice
+    bursar forecast --key "aws"                what comes for one series
+    bursar forecast                            the totals
+    """  # noqa: D301  click's mark for text that is not re-wrapped
+    if everything:
+        return _all(horizon, grain, as_json=as_json, org=org)
+    if horizon is not None:
+        raise click.UsageError("--horizon belongs to --all; a stored forecast has the horizon it was made with.")
+    return _show(key, grain or "day", as_json=as_json, org=org)
+
+
+def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | None) -> int:
+    from bursar import wiring
+    from bursar.core.planning.forecasts import service
+    from bursar.core.planning.scores import service as scores
+    from bursar.infra.clock import utc_now
+    from bursar.kernel.period import Grain
+
+    async def told(done: int, total: int, note: str) -> None:
+        if running.interactive() and note:
+            running.talk(f"{done + 1}/{total}  {note}")
+
+    async def use(house: "House") -> "tuple[list[Done], int]":
+        actor = await wiring.local_actor(house, org)
+        now = utc_now()
+        done = await service.forecast_all(
+            house.db,
+            actor,
+            lake=house.lake,
+            now=now,
+            grains=(Grain(grain),) if grain else (),
+            horizon=horizon,
+            progress=told,
+        )
+        return done, await scores.score_all(house.db, actor, lake=house.lake, now=now)
+
+    done, scored = running.in_house(use)
+    if as_json:
+        running.print_json({"panels": [_run_dict(one.run) | {"new": one.made} for one in done], "scored": scored})
+        return OK
+    for one in done:
+        run = one.run
+        held = f"{run.coverage80:.0%}/{run.coverage95:.0%}" if run.coverage80 and run.coverage95 else "no backtest"
+        click.echo(
+            f"{run.source:<8} {run.grain:<6} {run.currency}  {run.series:>6,} series  {run.horizon:>3} ahead from"
+            f" {run.origin}  80/95 % held {held:<11}  {'made now' if one.made else 'known already'}"
+        )
+    if not done:
+        running.talk("There is nothing to forecast yet. `bursar review FOLDER` imports bills.")
+    return OK
+
+
+def _show(key: str, grain: str, *, as_json: bool, org: str | None) -> int:
+    from bursar import wiring
+    from bursar.core.planning.forecasts import service
+    from bursar.core.planning.series import service as series
+    from bursar.infra.clock import utc_now
+    from bursar.kernel.errors import NotFound
+    from bursar.kernel.period import Grain
+
+    async def use(house: "House") -> "list[tuple[Run, Values]]":
+        actor = await wiring.local_actor(house, org)
+        async with house.db.reading(actor) as tx:
+            found = await series.listed(
+                tx, actor, lake=house.lake, source="", grain=Grain(grain), now=utc_now(), search=key
+            )
+            exact = [one for one in found if key in {one.id, one.key}] if key else found
+            wanted = (exact or found)[:1] if key else [one for one in found if one.level == "total"]
+            out = []
+            for one in wanted:
+                try:
+                    out.append(await service.of_series(tx, actor, id_=one.id, grain=Grain(grain)))
+                except NotFound:
+                    running.talk(
+                        f"{one.key} is not forecast by the {grain} yet: `{running.chosen.command} forecast --all`"
+                    )
+            if key and not wanted:
+                raise NotFound("series", key)
+            return out
+
+    found = running.in_house(use)
+    if as_json:
+        running.print_json([_series_dict(run, values) for run, values in found])
+        return OK
+    for run, values in found:
+        click.echo("\n".join(_lines(run, values)))
+    return OK
+
+
+def _run_dict(run: "Run") -> dict[str, Any]:
+    return {name: getattr(run, name) for name in type(run).__dataclass_fields__}
+
+
+def _series_dict(run: "Run", values: "Values") -> dict[str, Any]:
+    from bursar.core.planning.forecasts.service import amount_of
+
+    arrays = ("mean", "lower80", "upper80", "lower95", "upper95", "baseline")
+    facts = {name: getattr(values, name) for name in type(values).__dataclass_fields__ if name not in arrays}
+    steps = [
+        {"start": start} | {name: f"{amount_of(getattr(values, name)[at]):f}" for name in arrays}
+        for at, start in enumerate(run.starts)
+    ]
+    return {"run": _run_dict(run), "series": facts, "steps": steps}
+
+
+def _lines(run: "Run", values: "Values") -> list[str]:
+    from bursar.core.planning.forecasts.service import amount_of
+
+    beats = f"MASE {values.error:.2f} against {values.baseline_error:.2f}" if values.error is not None else "not tried"
+    lines = [
+        f"{values.key}  {run.source}, by the {run.grain}, {run.currency}  ({values.id})",
+        f"    {values.model}; {run.baseline} is the baseline, {beats}",
+        f"    trained on {run.first_day} to {run.last_day}, made {run.made_at:%Y-%m-%d %H:%M}, version {run.code_version}",
+    ]
+    for at, start in enumerate(run.starts[:STEPS_SHOWN]):
+        mean, low, high = (amount_of(getattr(values, name)[at]) for name in ("mean", "lower80", "upper80"))
+        lines.append(f"    {start}  {mean:>14,.2f}   80 %: {low:>14,.2f} to {high:>14,.2f}")
+    if run.horizon > STEPS_SHOWN:
+        lines.append(f"    … {run.horizon - STEPS_SHOWN} more with --json")
+    total = sum(values.mean)
+    lines.append(f"    {'together':<10}  {amount_of(total):>14,.2f}")
+    return lines

@@ -1,0 +1,104 @@
+"""Anomalies over HTTP, and every route of planning."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from fastapi import Path
+from pydantic import Field
+
+from bursar.core.findings import service as findings
+from bursar.core.findings.service import Kept
+from bursar.core.planning import service
+from bursar.core.planning.budgets import api as budgets_api
+from bursar.core.planning.forecasts import api as forecasts_api
+from bursar.core.planning.scores import api as scores_api
+from bursar.core.planning.series import api as series_api
+from bursar.infra.clock import utc_now
+from bursar.infra.lake import Lake
+from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.kernel.errors import Conflict
+from bursar.kernel.finding import FindingState
+
+r = router(
+    "anomalies", tag="Anomalies", about="Changes of cost that stand out, with their cause; findings of the inbox."
+)
+
+Id = Annotated[str, Path(pattern=r"^F[0-9]{1,12}$", description="Short id of the finding, such as `F12`.")]
+
+
+class CauseOut(Out):
+    """A child that explains a part of the change; the parts sum to the worth."""
+
+    label: str
+    amount: str
+
+
+class AnomalyOut(Out):
+    """One change that stands out: what it is worth, why, and the days around it."""
+
+    id: str
+    kind: str
+    series: str
+    title: str
+    action: str
+    state: FindingState
+    worth: MoneyOut
+    recurring: bool
+    confidence: float
+    first: date
+    last: date
+    formula: str
+    causes: list[CauseOut]
+    chart: dict[str, Any]
+
+
+class FeedbackIn(In):
+    """What a person says about an alert: it was real, it was expected, or it is noise."""
+
+    verdict: Literal["real", "expected", "noise"]
+    because: Annotated[str, Field(max_length=1900)] = ""
+
+
+def _out(kept: Kept) -> AnomalyOut:
+    finding = kept.finding
+    return AnomalyOut(
+        id=kept.name,
+        kind=finding.kind,
+        series=finding.resource.removeprefix("series:"),
+        title=finding.title,
+        action=finding.action,
+        state=kept.state,
+        worth=MoneyOut.of(finding.worth),
+        recurring=finding.recurring,
+        confidence=finding.confidence,
+        first=finding.period.start,
+        last=finding.period.end,
+        formula=finding.evidence.formula,
+        causes=[CauseOut(label=part.label, amount=f"{part.amount:f}") for part in finding.evidence.parts],
+        chart=dict(finding.evidence.chart),
+    )
+
+
+@r.get("/v1/anomalies", right="anomaly:read")
+async def list_anomalies(db: TheDb, actor: As, page: Page) -> Listed[AnomalyOut]:
+    """List open anomalies by expected money, the dearest first."""
+    inside = replace(actor, rights=frozenset({"finding:read"}))
+    async with db.reading(actor) as tx:
+        ranked = [one for one in await findings.inbox(tx, inside) if one.finding.kind in service.KINDS]
+    start = int(page.after[0]) if page.after else 0
+    numbered = list(enumerate(ranked[start : start + page.limit + 1], start + 1))
+    return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: _out(pair[1]))
+
+
+@r.post("/v1/anomalies/{id}/feedback", right="anomaly:act", once="never", refusals=[Conflict])
+async def judge_anomaly(id: Id, body: FeedbackIn, db: TheDb, actor: As) -> AnomalyOut:  # noqa: A002
+    """Say whether an alert was real (it is accepted), expected or noise (it is dismissed); the scoreboard counts it."""
+    async with db.writing(actor) as tx:
+        return _out(await service.judge(tx, actor, name=id, verdict=body.verdict, because=body.because, now=utc_now()))
+
+
+def routes(lake: Lake) -> Sequence[Router]:
+    """Return every router of planning; ``lake`` holds the facts."""
+    return (series_api.routes(lake), forecasts_api.routes(lake), r, budgets_api.routes(lake), scores_api.r)

@@ -1,0 +1,345 @@
+"""Periods, roll-over, forecast to the end, thresholds and their findings; pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from email.utils import parseaddr
+from enum import StrEnum
+from uuid import UUID
+
+import numpy as np
+
+from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, period_ends
+from bursar.core.planning.series.rules import Source, parts_of
+from bursar.kernel.errors import Invalid
+from bursar.kernel.finding import Evidence, Finding, Part
+from bursar.kernel.money import Money
+from bursar.kernel.period import Period, add_months
+
+NAME_CHARS_MAX = 120
+FILTER_VALUES_MAX = 200
+VALUE_CHARS_MAX = 300
+TELL_MAX = 20
+"""Mail addresses of one budget."""
+
+PERIODS_MAX = 400
+"""Periods rolled over at most, from the first one to the current."""
+
+BUDGETS_MAX = 1_000
+"""Budgets of one organisation."""
+
+NEAR_SHARE = Decimal("0.8")
+SHARE_DAYS = 28
+"""Days that say which share of a series a finer filter takes."""
+
+NO_COMMITMENTS = "No commitments are known for this filter; 0 is counted."
+KINDS = ("planning.budget_near", "planning.budget_over", "planning.budget_forecast")
+"""Kinds of finding that budgets raise."""
+
+
+class Cadence(StrEnum):
+    """How long a period is."""
+
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class RollOver(StrEnum):
+    """What the next period takes over: nothing, what was left, or also what was overspent."""
+
+    NONE = "none"
+    UNSPENT = "unspent"
+    BOTH = "both"
+
+
+class Threshold(StrEnum):
+    """What is told once a period."""
+
+    NEAR = "actual80"
+    OVER = "actual100"
+    FORECAST = "forecast100"
+
+
+_MONTHS = {Cadence.MONTH: 1, Cadence.QUARTER: 3, Cadence.YEAR: 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent in each period.
+
+    Attributes:
+        id: Its id.
+        name: Unique in the organisation.
+        source: ``cost``, ``payment`` or ``bank``.
+        filter: Dimension to the values that count; every dimension must match, an empty filter counts everything.
+        amount: For one period.
+        cadence: Length of a period; periods follow the calendar.
+        roll_over: What the next period takes over.
+        start: First day; roll-over begins with its period.
+        tell: Mail addresses told at a threshold.
+        created_at: When it was made.
+        changed_at: When it last changed.
+    """
+
+    id: UUID
+    name: str
+    source: str
+    filter: Mapping[str, Sequence[str]]
+    amount: Money
+    cadence: Cadence
+    roll_over: RollOver
+    start: date
+    tell: Sequence[str]
+    created_at: datetime
+    changed_at: datetime
+
+
+def check(
+    source: Source, *, name: str, filter_: Mapping[str, Sequence[str]], amount: Money, tell: Sequence[str]
+) -> None:
+    """Refuse a budget that cannot work.
+
+    Raises:
+        Invalid: The name, the amount, a dimension, a value or an address is wrong.
+    """
+    if not 0 < len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
+        raise Invalid(f"A budget's name has 1 to {NAME_CHARS_MAX} printable characters.")
+    if amount.minor <= 0:
+        raise Invalid("A budget is more than 0.", "Send a positive amount.")
+    for dimension, values in filter_.items():
+        if source.column(dimension) is None:
+            raise Invalid(
+                f"{dimension[:40]!r} cannot be filtered by in {source.name}.", f"Use {', '.join(source.names)}."
+            )
+        if not 0 < len(values) <= FILTER_VALUES_MAX or any(len(one) > VALUE_CHARS_MAX for one in values):
+            raise Invalid(f"{dimension} takes 1 to {FILTER_VALUES_MAX} values of at most {VALUE_CHARS_MAX} characters.")
+    if len(tell) > TELL_MAX:
+        raise Invalid(f"A budget tells at most {TELL_MAX} addresses.")
+    for address in tell:
+        if parseaddr(address)[1] != address or "@" not in address or not address.isprintable():
+            raise Invalid(f"{address[:80]!r} is not one mail address")
+
+
+def period_of(cadence: Cadence, day: date) -> Period:
+    """Return the calendar month, quarter or year of a day."""
+    months = _MONTHS[cadence]
+    first = add_months(date(day.year, 1, 1), (day.month - 1) // months * months)
+    return Period(first, add_months(first, months))
+
+
+def periods_until(budget: Budget, day: date) -> list[Period]:
+    """Return the periods from the budget's first to that of ``day``; the first alone where ``day`` lies before it.
+
+    Raises:
+        Invalid: There are more than ``PERIODS_MAX``.
+    """
+    out = [period_of(budget.cadence, budget.start)]
+    while out[-1].end <= day:
+        out.append(Period(out[-1].end, add_months(out[-1].end, _MONTHS[budget.cadence])))
+        if len(out) > PERIODS_MAX:
+            raise Invalid(f"The budget began more than {PERIODS_MAX} periods ago.", "Give it a later start.")
+    return out
+
+
+def allowed(budget: Budget, spent: Sequence[Money]) -> Money:
+    """Return what may be spent in the current period, given what each period before it spent (oldest first)."""
+    carried = 0
+    for one in spent:
+        left = budget.amount.minor + carried - one.minor
+        carried = 0 if budget.roll_over is RollOver.NONE else left
+        if budget.roll_over is RollOver.UNSPENT:
+            carried = max(0, left)
+    return Money(budget.amount.minor + carried, budget.amount.currency)
+
+
+def matches(source: Source, filter_: Mapping[str, Sequence[str]], key: str) -> bool:
+    """Tell whether a leaf series counts: each of its level values is among those asked for."""
+    parts = dict(zip(source.levels, parts_of(key, len(source.levels)), strict=True))
+    return all(parts[name] in values for name, values in filter_.items() if name in parts)
+
+
+def finer(source: Source, filter_: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether the filter asks for more than the levels of the series."""
+    return any(name not in source.levels for name in filter_)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is expected of the rest of a period: mean and interval ends in exact major units, and what was assumed."""
+
+    mean: Decimal = Decimal(0)
+    low80: Decimal = Decimal(0)
+    high80: Decimal = Decimal(0)
+    low95: Decimal = Decimal(0)
+    high95: Decimal = Decimal(0)
+    covered_until: date | None = None
+    notes: tuple[str, ...] = ()
+
+    def plus(self, other: "Ahead") -> "Ahead":
+        """Add the part of the period that another forecast covers."""
+        return Ahead(
+            self.mean + other.mean,
+            self.low80 + other.low80,
+            self.high80 + other.high80,
+            self.low95 + other.low95,
+            self.high95 + other.high95,
+            other.covered_until or self.covered_until,
+            (*self.notes, *other.notes),
+        )
+
+
+def ahead(run: Run, leaves: Sequence[tuple[Values, Decimal]], *, after: date, before: date) -> Ahead:
+    """Sum stored forecasts over the days after ``after`` and before ``before``.
+
+    A week or month that lies partly inside counts by its share of days. Interval ends are added up, as if all days and
+    series erred together: the cautious end.
+
+    Args:
+        run: The run.
+        leaves: Series, each with the share of it that counts.
+        after: Last day that is known.
+        before: Day after the last of the budget's period.
+    """
+    starts, ends = run.starts, period_ends(run)
+    sums = [Decimal(0)] * 5
+    until = None
+    for step, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        first, stop = max(start, after + timedelta(days=1)), min(end, before)
+        if stop <= first:
+            continue
+        until = stop - timedelta(days=1)
+        part = Decimal((stop - first).days) / Decimal((end - start).days)
+        for at, name in enumerate(("mean", "lower80", "upper80", "lower95", "upper95")):
+            sums[at] += sum((amount_of(getattr(one, name)[step]) * share for one, share in leaves), Decimal(0)) * part
+    return Ahead(sums[0], sums[1], sums[2], sums[3], sums[4], until)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a budget stands in one period.
+
+    Attributes:
+        budget: Which.
+        period: Which period.
+        allowed: The amount with what was rolled over.
+        carried: What was rolled over; negative after overspending.
+        actual: Spent so far, exactly.
+        committed: Known to come and not yet spent.
+        known_until: Last day that is complete in the facts; None without facts.
+        expected: Actual plus forecast to the end; None where nothing was forecast.
+        low80: Lower end of its 80 % interval.
+        high80: Upper end.
+        low95: Lower end of its 95 % interval.
+        high95: Upper end.
+        others: Amounts of the same filter in other currencies, not counted.
+        notes: What was assumed.
+    """
+
+    budget: Budget
+    period: Period
+    allowed: Money
+    carried: Money
+    actual: Money
+    committed: Money
+    known_until: date | None
+    expected: Money | None
+    low80: Money | None
+    high80: Money | None
+    low95: Money | None
+    high95: Money | None
+    others: tuple[Money, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def share(self) -> float | None:
+        """Actual over allowed; None where nothing is allowed."""
+        return self.actual.minor / self.allowed.minor if self.allowed.minor > 0 else None
+
+    @property
+    def crossed(self) -> tuple[Threshold, ...]:
+        """The thresholds that are crossed now."""
+        limit, spent = self.allowed.minor, self.actual.minor
+        out = []
+        if spent > 0 and spent >= NEAR_SHARE * limit:
+            out.append(Threshold.NEAR)
+        if spent > 0 and spent >= limit:
+            out.append(Threshold.OVER)
+        elif self.expected is not None and self.expected.minor > limit:
+            out.append(Threshold.FORECAST)
+        return tuple(out)
+
+
+_KIND = {Threshold.NEAR: KINDS[0], Threshold.OVER: KINDS[1], Threshold.FORECAST: KINDS[2]}
+_ACTION = {
+    Threshold.NEAR: "Look at what still comes in this period; stop or postpone what is not needed.",
+    Threshold.OVER: "Agree on a higher budget or stop what can be stopped.",
+    Threshold.FORECAST: "Act before the period ends: the forecast goes past the budget.",
+}
+
+
+def text_of(threshold: Threshold, status: Status) -> str:
+    """Return one line that says what happened."""
+    name = status.budget.name[:60]
+    return {
+        Threshold.NEAR: f"{name}: 80 % of the budget is spent",
+        Threshold.OVER: f"{name}: the budget is spent",
+        Threshold.FORECAST: f"{name}: the forecast goes past the budget",
+    }[threshold]
+
+
+def body_of(threshold: Threshold, status: Status) -> str:
+    """Return the figures behind :func:`text_of` for a mail."""
+    lines = [
+        f"Period: {status.period}",
+        f"Budget: {status.allowed}" + (f" ({status.carried} rolled over)" if status.carried.minor else ""),
+        f"Spent so far: {status.actual}" + (f" ({status.share:.0%})" if status.share is not None else ""),
+    ]
+    if status.expected is not None:
+        lines.append(f"Expected by the end: {status.expected} (80 % range {status.low80} to {status.high80})")
+    return "\n".join([*lines, "", _ACTION[threshold]])
+
+
+def finding(threshold: Threshold, status: Status) -> Finding:
+    """Return the finding of one crossed threshold; it is worth what goes past the budget, counted once for all of them."""
+    currency = status.allowed.currency
+    end = status.expected if status.expected is not None else status.actual
+    zero = Money(0, currency)
+
+    def beyond(money: Money | None) -> Money:
+        over = (money or end) - status.allowed
+        return over if over.minor > 0 else zero
+
+    worth = beyond(end)
+    low, high = beyond(status.low80), beyond(status.high80)
+    known = threshold is not Threshold.FORECAST
+    return Finding(
+        kind=_KIND[threshold],
+        subject=f"budget:{status.budget.id}",
+        period=status.period,
+        title=text_of(threshold, status),
+        worth=worth,
+        low=low if low.minor <= worth.minor else worth,
+        high=high if high.minor >= worth.minor else worth,
+        confidence=0.95 if known else 0.8 if low.minor > 0 else 0.6,
+        action=_ACTION[threshold],
+        evidence=Evidence(
+            formula=f"expected {end} - allowed {status.allowed}; spent {status.actual} until {status.known_until}",
+            parts=(Part("beyond the budget", worth.amount),) if worth.minor else (),
+        ),
+        recurring=False,
+        cost_basis=worth,
+        resource=f"budget:{status.budget.id}@{status.period.start}",
+        effort="medium",
+        due=status.period.end,
+    )
+
+
+def shares(whole: Mapping[str, float], mine: Mapping[str, float]) -> dict[str, Decimal]:
+    """Return by leaf series which share of its recent amounts a finer filter takes, 0 to 1."""
+    out = {}
+    for key, total in whole.items():
+        share = mine.get(key, 0.0) / total if total > 0 else 0.0
+        out[key] = Decimal(str(round(float(np.clip(share, 0.0, 1.0)), 6)))
+    return out

@@ -1,0 +1,283 @@
+"""What is stored of a run: coherent whole units, intervals that hold the mean, a baseline, and the hash of the data."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import numpy as np
+
+from bursar.core.planning.series.rules import Hierarchy
+from bursar.kernel.errors import Invalid
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Floats, Ints, Panel, calendar
+from bursar.ml.calendar import Calendar
+from bursar.ml.forecast.history import SEASONS, fill_gaps, seasonal_scale
+from bursar.ml.forecast.naive import SeasonalNaive
+from bursar.ml.forecast.panel import CALL_SERIES_MAX, ForecastResult, forecast_panel, history_of
+from bursar.ml.reconcile import Tree, bottom_up, least_change, to_minor_units
+
+PLACES = 4
+"""Stored amounts are ten-thousandths of the major unit: services of a few cents a day still add up."""
+
+UNITS_MAX = 2**60
+WIDTH80_SD = 2.563
+"""Width of an 80 % interval in standard deviations of a normal error."""
+
+HORIZONS = {Grain.DAY: 92, Grain.WEEK: 26, Grain.MONTH: 12}
+"""Periods ahead that are forecast and stored by night."""
+
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One stored panel forecast.
+
+    Attributes:
+        id: Its id.
+        made_at: When.
+        source: Source of the series.
+        grain: Calendar.
+        currency: ISO 4217.
+        horizon: Periods ahead.
+        first_day: First day of the training window.
+        last_day: Last day of the training window.
+        origin: First day forecast.
+        series: Number of series.
+        data_hash: SHA-256 of the training data.
+        code_version: Version of the code that made it.
+        seed: Of everything random.
+        baseline: Name of the declared baseline.
+        windows: Backtest windows; 0 where the history was too short.
+        coverage80: Share of held-out backtest outcomes inside the 80 % interval.
+        coverage95: The same for 95 %.
+    """
+
+    id: UUID
+    made_at: datetime
+    source: str
+    grain: Grain
+    currency: str
+    horizon: int
+    first_day: date
+    last_day: date
+    origin: date
+    series: int
+    data_hash: str
+    code_version: str
+    seed: int
+    baseline: str
+    windows: int
+    coverage80: float | None
+    coverage95: float | None
+
+    @property
+    def starts(self) -> list[date]:
+        """First days of the periods forecast."""
+        starts = calendar(np.datetime64(self.origin, "h"), self.grain, self.horizon)
+        return [one.astype("datetime64[D]").astype(object) for one in starts]
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a run predicted for one series; arrays over the steps in units of 10**-:data:`PLACES`.
+
+    ``error`` and ``baseline_error`` are MASE over the backtest windows; ``scale`` is the denominator, major units.
+    """
+
+    id: str
+    key: str
+    level: str
+    parent: str
+    model: str
+    leader: str
+    beats_baseline: bool
+    cold: bool
+    error: float | None
+    baseline_error: float | None
+    scale: float
+    mean: Sequence[int]
+    lower80: Sequence[int]
+    upper80: Sequence[int]
+    lower95: Sequence[int]
+    upper95: Sequence[int]
+    baseline: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Facts of a run that do not depend on where it is stored, with its values."""
+
+    origin: date
+    first_day: date
+    baseline: str
+    windows: int
+    coverage80: float | None
+    coverage95: float | None
+    values: tuple[Values, ...]
+
+
+def amount_of(units: int) -> Decimal:
+    """Return stored units as an exact amount in major units."""
+    return Decimal(units).scaleb(-PLACES)
+
+
+def data_hash(tree: Hierarchy, horizon: int) -> str:
+    """Return the SHA-256 of everything a forecast depends on besides the code."""
+    panel = tree.panel
+    digest = hashlib.sha256()
+    head = f"{tree.source}\0{panel.grain}\0{panel.currency}\0{horizon}\0{SEED}\0".encode()
+    for part in (head, "\0".join(panel.keys).encode(), panel.starts.tobytes(), panel.indptr.tobytes()):
+        digest.update(part)
+    digest.update(panel.values.tobytes())
+    return digest.hexdigest()
+
+
+def make(tree: Hierarchy, horizon: int) -> Made:
+    """Forecast every node, reconcile the tree and turn it into stored values.
+
+    Args:
+        tree: Of one source, currency and calendar.
+        horizon: Periods ahead.
+
+    Raises:
+        Invalid: An amount is too large to be stored.
+    """
+    panel = tree.panel
+    results = [forecast_panel(part, horizon, seed=SEED) for part in _calls(panel)]
+    baseline = np.concatenate([_baseline(part, horizon) for part in _calls(panel)])
+    joined = {
+        name: np.concatenate([getattr(one, name) for one in results])
+        for name in ("mean", "lower80", "upper80", "lower95", "upper95")
+    }
+    scale = np.concatenate([_scale(part) for part in _calls(panel)])
+    floor = np.array([float(panel.series(row).min()) >= 0 for row in range(len(panel))])
+    units = stored_units(tree.tree, joined, floor)
+    units["baseline"] = np.rint(baseline * 10**PLACES).astype(np.int64)
+    first = results[0]
+    return Made(
+        first.times[0].astype("datetime64[D]").astype(object),
+        panel.starts.min().astype("datetime64[D]").astype(object),
+        first.baseline,
+        len(first.origins),
+        _coverage(results, 0.8),
+        _coverage(results, 0.95),
+        tuple(_values(tree, results, units, scale)),
+    )
+
+
+def _calls(panel: Panel) -> list[Panel]:
+    """Cut a panel into calls of at most ``CALL_SERIES_MAX`` series."""
+    if len(panel) <= CALL_SERIES_MAX:
+        return [panel]
+    cuts = range(0, len(panel), CALL_SERIES_MAX)
+    return [
+        Panel.of(
+            panel.keys[at : at + CALL_SERIES_MAX],
+            panel.starts[at : at + CALL_SERIES_MAX],
+            [panel.series(row) for row in range(at, min(at + CALL_SERIES_MAX, len(panel)))],
+            grain=panel.grain,
+            currency=panel.currency,
+        )
+        for at in cuts
+    ]
+
+
+def _baseline(panel: Panel, horizon: int) -> Floats:
+    return SeasonalNaive().fit(history_of(panel, horizon, Calendar())).predict(horizon)
+
+
+def _scale(panel: Panel) -> Floats:
+    history = history_of(panel, 1, Calendar())
+    season = SEASONS[panel.grain][0]
+    return seasonal_scale(fill_gaps(history.values, season), season)
+
+
+def stored_units(
+    tree: Tree, ends: dict[str, Floats], floor: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> dict[str, Ints]:
+    """Return coherent whole units: children sum to parents at every level and step; intervals move with their mean.
+
+    Args:
+        tree: Of the n nodes.
+        ends: Shape (n, h) each: ``mean`` and the four interval ends, major units, forecast apart from each other.
+        floor: Shape (n,): True where no amount was ever negative, so that none is forecast.
+
+    Raises:
+        Invalid: An amount is too large to be stored.
+    """
+    mean = ends["mean"]
+    variance = (((ends["upper80"] - ends["lower80"]) / WIDTH80_SD) ** 2).mean(axis=1)
+    near = least_change(tree, mean, variance)
+    near = bottom_up(tree, np.where(floor[:, None], np.maximum(near, 0.0), near))
+    if float(np.abs(near).max(initial=0.0)) * 10**PLACES > UNITS_MAX:
+        raise Invalid("a forecast is too large to be stored", "Check the unit of the imported amounts.")
+    exact = to_minor_units(tree, near * 10**PLACES)
+    moved = near - mean
+    least = np.where(floor, 0.0, -np.inf)[:, None]
+
+    def end(name: str) -> Ints:
+        shifted = np.clip(np.maximum(ends[name] + moved, least), -UNITS_MAX / 10**PLACES, UNITS_MAX / 10**PLACES)
+        whole: Ints = np.rint(shifted * 10**PLACES).astype(np.int64)
+        return whole
+
+    out: dict[str, Ints] = {"mean": exact}
+    out["lower80"], out["upper80"] = np.minimum(end("lower80"), exact), np.maximum(end("upper80"), exact)
+    out["lower95"] = np.minimum(end("lower95"), out["lower80"])
+    out["upper95"] = np.maximum(end("upper95"), out["upper80"])
+    return out
+
+
+def _coverage(results: Sequence[ForecastResult], level: float) -> float | None:
+    """Return the backtest coverage weighted by the number of series; None where nothing was backtested."""
+    known = [(one.coverage[level], len(one.keys)) for one in results if level in one.coverage]
+    known = [(share, count) for share, count in known if not np.isnan(share)]
+    whole = sum(count for _, count in known)
+    return sum(share * count for share, count in known) / whole if whole else None
+
+
+def _values(tree: Hierarchy, results: Sequence[ForecastResult], units: dict[str, Ints], scale: Floats) -> list[Values]:
+    out = []
+    row = 0
+    for result in results:
+        for at in range(len(result.keys)):
+            parent = int(tree.parent[row])
+            out.append(
+                Values(
+                    tree.ids[row],
+                    tree.panel.keys[row],
+                    tree.levels[row],
+                    tree.ids[parent] if parent >= 0 else "",
+                    result.served_by(at),
+                    result.models[int(np.argmax(result.weights[at]))],
+                    bool(result.beats_baseline[at]),
+                    bool(result.cold[at]),
+                    _number(result.error[at]),
+                    _number(result.baseline_error[at]),
+                    float(scale[row]),
+                    **{name: units[name][row].tolist() for name in _ARRAYS},
+                )
+            )
+            row += 1
+    return out
+
+
+_ARRAYS = ("mean", "lower80", "upper80", "lower95", "upper95", "baseline")
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def period_ends(run: Run) -> list[date]:
+    """Return the days after the last of each period forecast."""
+    starts = calendar(np.datetime64(run.origin, "h"), run.grain, run.horizon + 1)
+    return [one.astype("datetime64[D]").astype(object) for one in starts[1:]]
+
+
+def last_day(run: Run) -> date:
+    """Return the last day that a run says something about."""
+    return period_ends(run)[-1] - timedelta(days=1)

@@ -1,0 +1,239 @@
+"""Use cases of forecasts: make and store those of every series, serve the newest, forecast what a caller sends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import bursar
+from bursar.core.planning.forecasts import store
+from bursar.core.planning.forecasts.rules import given, stored, whatif
+from bursar.core.planning.forecasts.rules.given import Answer, Given
+from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, data_hash
+from bursar.core.planning.forecasts.rules.whatif import Drivers, Moved
+from bursar.core.planning.series import service as series
+from bursar.core.planning.series.service import GRAINS, Hierarchy
+from bursar.infra.db import Database, Tx, new_id
+from bursar.infra.lake import Lake
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Invalid, NotFound
+from bursar.kernel.period import Grain
+
+__all__ = [
+    "Answer",
+    "Done",
+    "Drivers",
+    "Given",
+    "Moved",
+    "Run",
+    "Values",
+    "amount_of",
+    "forecast_all",
+    "forecast_given",
+    "newest",
+    "of_series",
+    "runs",
+    "silent",
+    "what_if",
+]
+
+KEEP_VALUES = timedelta(days=500)
+"""How long predicted values stay; what they were scored at stays for good."""
+
+GIVEN_AT_ONCE = 2
+"""Forecasts of sent numbers computed at the same time in one process; others wait."""
+
+_POOL = ThreadPoolExecutor(GIVEN_AT_ONCE, thread_name_prefix="forecast")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One panel after a forecast run: the run, and whether it was made now or the same data was forecast before."""
+
+    run: Run
+    made: bool
+
+
+Progress = Callable[[int, int, str], Awaitable[None]]
+"""Awaited with panels done, panels in all, and what comes next."""
+
+
+async def silent(done: int, total: int, note: str) -> None:
+    """Tell nobody."""
+    del done, total, note
+
+
+async def forecast_all(
+    db: Database,
+    actor: Actor,
+    *,
+    lake: Lake,
+    now: datetime,
+    grains: Sequence[Grain] = (),
+    horizon: int | None = None,
+    progress: Progress = silent,
+) -> list[Done]:
+    """Forecast every series of the organisation and store what was predicted.
+
+    Opens transactions of its own, one for each panel (source, calendar, currency), so that an interrupted call goes on
+    where it was: what is stored already is known by the hash of its data and left alone.
+
+    Args:
+        db: The database.
+        actor: Needs ``forecast:write`` and ``series:read``.
+        lake: Where the facts are.
+        now: Instant of the run; facts of yesterday and today are not used.
+        grains: Calendars; by default those of each source.
+        horizon: Periods ahead; by default 92 days, 26 weeks, 12 months.
+        progress: Awaited with panels done, panels in all, and what comes next.
+
+    Returns:
+        One entry for each panel.
+    """
+    actor.must("forecast:write")
+    wanted = [(source, grain) for source in series.SOURCES for grain in (grains or GRAINS[source])]
+    trees: list[Hierarchy] = []
+    for source, grain in wanted:
+        async with db.reading(actor) as tx:
+            trees += await series.hierarchies(tx, actor, lake=lake, source=source, grain=grain, now=now)
+    out: list[Done] = []
+    for at, tree in enumerate(trees):
+        ahead = horizon or stored.HORIZONS[tree.panel.grain]
+        await progress(at, len(trees), f"{tree.source} {tree.panel.grain} {tree.panel.currency}")
+        out.append(await _forecast(db, actor, tree, ahead, now))
+    await progress(len(trees), len(trees), "")
+    return out
+
+
+async def _forecast(db: Database, actor: Actor, tree: Hierarchy, horizon: int, now: datetime) -> Done:
+    """Forecast one panel outside of any transaction, then store it in one."""
+    hash_ = await asyncio.to_thread(data_hash, tree, horizon)
+    panel = tree.panel
+    async with db.reading(actor) as tx:
+        found = await _known(tx, tree, horizon, hash_)
+    if found is not None:
+        return Done(found, made=False)
+    made = await asyncio.to_thread(stored.make, tree, horizon)
+    run = Run(
+        new_id(),
+        now,
+        tree.source,
+        panel.grain,
+        panel.currency,
+        horizon,
+        made.first_day,
+        tree.last_day,
+        made.origin,
+        len(made.values),
+        hash_,
+        bursar.__version__,
+        stored.SEED,
+        made.baseline,
+        made.windows,
+        made.coverage80,
+        made.coverage95,
+    )
+    async with db.writing(actor) as tx:
+        fresh = await store.put(tx, run, made.values)
+        if not fresh:
+            found = await _known(tx, tree, horizon, hash_)
+    return Done(run if fresh or found is None else found, made=fresh)
+
+
+async def _known(tx: Tx, tree: Hierarchy, horizon: int, hash_: str) -> Run | None:
+    panel = tree.panel
+    return await store.known(
+        tx,
+        source=tree.source,
+        grain=panel.grain,
+        currency=panel.currency,
+        horizon=horizon,
+        hash_=hash_,
+        version=bursar.__version__,
+    )
+
+
+async def forget_old(tx: Tx, actor: Actor, *, now: datetime) -> int:
+    """Delete values predicted so long ago that they are scored for good; return how many series."""
+    actor.must("forecast:write")
+    return await store.forget_values(tx, made_before=now - KEEP_VALUES)
+
+
+async def newest(tx: Tx, actor: Actor, *, source: str = "", grain: Grain | None = None) -> list[Run]:
+    """Return the newest run of each source, calendar and currency."""
+    actor.must("forecast:read")
+    return await store.newest(tx, source=source, grain=grain)
+
+
+async def runs(tx: Tx, actor: Actor, *, origin_after: date | None = None, limit: int = store.RUNS_MAX) -> list[Run]:
+    """Return runs, newest first; with ``origin_after`` those whose first day forecast lies after it."""
+    actor.must("forecast:read")
+    return await store.runs(tx, ending_after=origin_after, limit=limit)
+
+
+async def values_of(tx: Tx, actor: Actor, *, run: UUID) -> list[Values]:
+    """Return what a run predicted for every series."""
+    actor.must("forecast:read")
+    return await store.values_of(tx, run)
+
+
+async def of_series(tx: Tx, actor: Actor, *, id_: str, grain: Grain) -> tuple[Run, Values]:
+    """Return the newest stored forecast of a series.
+
+    Raises:
+        NotFound: There is none; the series is unknown here, or was not forecast on this calendar yet.
+    """
+    actor.must("forecast:read")
+    found = await store.of_series(tx, id_, grain=grain)
+    if found is None:
+        raise NotFound(f"{grain} forecast of series", id_)
+    return found
+
+
+async def forecast_given(
+    actor: Actor, *, given_: Sequence[Given], grain: Grain, horizon: int, country: str = ""
+) -> list[Answer]:
+    """Forecast numbers that a caller sends; nothing is stored.
+
+    Args:
+        actor: Needs ``forecast:read``.
+        given_: Series with unique keys; each of one currency, they may differ.
+        grain: Their calendar.
+        horizon: Periods ahead.
+        country: ISO 3166-1 alpha-2 code whose public holidays matter; empty for none.
+
+    Returns:
+        In the order given.
+
+    Raises:
+        Invalid: A key or instant comes twice, an amount is not finite, a series is empty, a limit on form is passed.
+        TooLarge: Too many series or points.
+    """
+    actor.must("forecast:read")
+    given.check(given_, horizon)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_POOL, given.answer, given_, grain, horizon, country)
+
+
+async def what_if(tx: Tx, actor: Actor, *, id_: str, grain: Grain, drivers: Drivers) -> tuple[Run, list[Moved]]:
+    """Scale the stored forecast of a series exactly; what is above it moves by the same amounts.
+
+    Returns:
+        The run, and the series with everything above it, the total last.
+
+    Raises:
+        NotFound: There is no stored forecast of the series.
+        Invalid: A driver is out of range.
+    """
+    actor.must("forecast:read")
+    whatif.check(drivers)
+    run, values = await of_series(tx, actor, id_=id_, grain=grain)
+    chain = [values]
+    while chain[-1].parent:
+        above = await store.values_of(tx, run.id, ids=[chain[-1].parent])
+        if not above:
+            raise Invalid(f"the run of series {id_} is not whole", "Forecast again: `bursar forecast --all`.")
+        chain.append(above[0])
+    return run, whatif.moved(chain, run.starts, drivers)

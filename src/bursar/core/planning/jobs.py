@@ -1,0 +1,52 @@
+"""By night and after imports: forecast every series, score what was forecast before, tell budgets."""
+
+from bursar.core.identity.organisations import service as organisations
+from bursar.core.planning.budgets import service as budgets
+from bursar.core.planning.forecasts import service as forecasts
+from bursar.core.planning.scores import service as scores
+from bursar.infra import jobs
+from bursar.infra.clock import utc_now
+from bursar.infra.db import Database
+from bursar.infra.jobs import Context, job
+from bursar.infra.lake import Lake
+from bursar.kernel.actor import Actor
+
+REFRESH = "planning.refresh"
+RIGHTS = ("series:read", "forecast:read", "forecast:write", "budget:read", "finding:write")
+
+
+@job("planning.nightly", attempts=5, seconds=600, cron="23 4 * * *")
+async def nightly(ctx: Context) -> int:
+    """Queue a refresh for every organisation; safe to run twice: one that waits is not queued again."""
+    async with ctx.db.system("planner") as tx:
+        orgs = await organisations.living(tx)
+    for org in orgs:
+        async with ctx.db.writing(ctx.actor(org)) as tx:
+            await jobs.enqueue(tx, REFRESH, once="all", key="planning")
+    return len(orgs)
+
+
+@job(REFRESH, attempts=3, seconds=3 * 3600, rights=RIGHTS)
+async def refresh(ctx: Context, *, org: str) -> dict[str, int]:
+    """Forecast, score and check budgets of one organisation.
+
+    Safe to run twice and to interrupt: a panel whose data was forecast is left alone, scores are replaced by equal ones,
+    a threshold is told once.
+    """
+    return await refreshed(ctx.db, ctx.actor(org), lake=ctx.tool(Lake), progress=ctx.progress)
+
+
+async def refreshed(
+    db: Database, actor: Actor, *, lake: Lake, progress: forecasts.Progress = forecasts.silent
+) -> dict[str, int]:
+    """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
+    now = utc_now()
+    done = await forecasts.forecast_all(db, actor, lake=lake, now=now, progress=progress)
+    scored = await scores.score_all(db, actor, lake=lake, now=now)
+    async with db.writing(actor) as tx:
+        told = await budgets.check(tx, actor, lake=lake, now=now)
+        await forecasts.forget_old(tx, actor, now=now)
+    return {"panels": len(done), "made": sum(one.made for one in done), "scored": scored, "told": len(told)}
+
+
+JOBS = (nightly, refresh)

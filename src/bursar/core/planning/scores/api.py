@@ -1,0 +1,131 @@
+"""Models and their record over HTTP."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from fastapi import Path, Query
+
+from bursar.core.planning.scores import service
+from bursar.core.planning.scores.service import Line
+from bursar.core.planning.series.api import SourceName
+from bursar.infra.web import As, Out, TheDb, router
+from bursar.kernel.period import Grain
+
+r = router("models", tag="Models", about="Which models served, and how what they said held.")
+
+ModelId = Annotated[
+    str, Path(pattern=r"^[a-z][a-z0-9_]{0,59}$", description="Name of a model, or `all` for every forecast.")
+]
+
+
+class ModelOut(Out):
+    """A model that led forecasts; `beating` counts the series on which the mix beat the declared baseline."""
+
+    id: str
+    version: str
+    series: int
+    runs: int
+    beating: int
+    first_at: datetime
+    last_at: datetime
+
+
+class HeldOut(Out):
+    """How forecasts held over the periods scored; errors beside those of the stored baseline."""
+
+    periods: int
+    coverage80: float
+    coverage95: float
+    wape: float | None
+    baseline_wape: float | None
+    mase: float
+    baseline_mase: float
+
+
+class BlockOut(Out):
+    """The record of a range of steps ahead."""
+
+    first_step: int
+    last_step: int
+    held: HeldOut
+
+
+class RunOut(Out):
+    """The record of one stored run."""
+
+    origin: date
+    made_at: datetime
+    held: HeldOut
+
+
+class LineOut(Out):
+    """The record on one kind of series."""
+
+    source: str
+    grain: Grain
+    currency: str
+    held: HeldOut
+    by_block: list[BlockOut]
+    by_run: list[RunOut]
+
+
+class AlertOut(Out):
+    """How often people found one kind of alert real; `precision` is null while nobody judged one."""
+
+    kind: str
+    raised: int
+    real: int
+    dismissed: int
+    precision: float | None
+
+
+class PerformanceOut(Out):
+    """How a model held, computed from what was stored when it was predicted."""
+
+    model: str
+    lines: list[LineOut]
+    alerts: list[AlertOut]
+
+
+def _held(record: service.Record) -> HeldOut:
+    return HeldOut(**{name: getattr(record, name) for name in HeldOut.model_fields})
+
+
+def _line(line: Line) -> LineOut:
+    return LineOut(
+        source=line.kind.source,
+        grain=line.kind.grain,
+        currency=line.kind.currency,
+        held=_held(line.whole),
+        by_block=[BlockOut(first_step=a, last_step=b, held=_held(held)) for a, b, held in line.by_block],
+        by_run=[RunOut(origin=day, made_at=at, held=_held(held)) for day, at, held in line.by_run],
+    )
+
+
+@r.get("/v1/models", right="model:read")
+async def list_models(db: TheDb, actor: As) -> list[ModelOut]:
+    """List the models that led stored forecasts, by version, the last serving first."""
+    async with db.reading(actor) as tx:
+        found = await service.models(tx, actor)
+    return [ModelOut(**{name: getattr(one, name) for name in ModelOut.model_fields}) for one in found]
+
+
+@r.get("/v1/models/{id}/performance", right="model:read")
+async def model_performance(
+    id: ModelId,  # noqa: A002  the word of the API
+    db: TheDb,
+    actor: As,
+    source: SourceName = None,
+    grain: Annotated[Literal["day", "week", "month"] | None, Query(description="Only this calendar.")] = None,
+) -> PerformanceOut:
+    """Show how a model's stored forecasts held against later facts, and how often alerts were found real."""
+    async with db.reading(actor) as tx:
+        lines = await service.performance(
+            tx, actor, model=id, source=source or "", grain=Grain(grain) if grain else None
+        )
+        alerts = await service.precision(tx, actor)
+    return PerformanceOut(
+        model=id,
+        lines=[_line(one) for one in lines],
+        alerts=[AlertOut(**{name: getattr(one, name) for name in AlertOut.model_fields}) for one in alerts],
+    )

@@ -1,0 +1,175 @@
+"""Use cases of series: build the hierarchies, list and search them."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+import polars as pl
+
+from bursar.core.planning.series import rules
+from bursar.core.planning.series.rules import GRAINS, SOURCES, Hierarchy, Source
+from bursar.infra.cache import Cache
+from bursar.infra.db import Tx
+from bursar.infra.lake import Lake
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Invalid, NotFound
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Days, Floats
+
+__all__ = ["GRAINS", "SOURCES", "Facts", "Found", "Hierarchy", "Source", "facts", "find", "hierarchies", "listed"]
+
+CACHED_S = 900.0
+CACHED_MAX = 8
+"""Groupings kept in the process; each is known by the organisation and its set of visible files."""
+
+CACHED_ROWS_MAX = 5_000_000
+"""A grouping with more rows is not kept."""
+
+SEARCH_CHARS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One source grouped by day.
+
+    Attributes:
+        source: Which.
+        sums: Of :func:`~bursar.core.planning.series.rules.daily_sums`.
+        version: Names the set of visible files; changes with every import and revert.
+    """
+
+    source: Source
+    sums: pl.DataFrame
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One series: where it stands in the tree and its newest level.
+
+    ``recent`` is the sum of its last 28 days (4 weeks, 1 month), major units.
+    """
+
+    id: str
+    source: str
+    key: str
+    level: str
+    parent: str
+    currency: str
+    grain: Grain
+    first: date
+    last: date
+    periods: int
+    recent: float
+
+
+_GROUPED: Cache[tuple[UUID, str, str, str], Facts] = Cache("planning series", ttl_s=CACHED_S, size_max=CACHED_MAX)
+_RECENT = {Grain.DAY: 28, Grain.WEEK: 4, Grain.MONTH: 1}
+
+
+def source_named(name: str) -> Source:
+    """Return a source.
+
+    Raises:
+        Invalid: There is none of this name.
+    """
+    if name not in SOURCES:
+        raise Invalid(f"{name[:40]!r} is no source of series.", f"Use {', '.join(SOURCES)}.")
+    return SOURCES[name]
+
+
+async def facts(tx: Tx, actor: Actor, *, lake: Lake, source: str) -> Facts:
+    """Group one source by its levels and days, off the event loop; the same set of files is grouped once."""
+    actor.must("series:read")
+    chosen = source_named(source)
+    files = await lake.files(tx, chosen.schema.name)
+    version = hashlib.sha256("\n".join(sorted(str(one.id) for one in files)).encode()).hexdigest()
+    key = (tx.org, chosen.name, version, str(lake.root))
+    known = _GROUPED.get(key)
+    if known is not None:
+        return known
+    lines = await lake.scan(tx, chosen.schema)
+    made = Facts(chosen, await asyncio.to_thread(rules.daily_sums, chosen, lines), version)
+    if made.sums.height <= CACHED_ROWS_MAX:
+        _GROUPED.put(key, made)
+    return made
+
+
+async def hierarchies(tx: Tx, actor: Actor, *, lake: Lake, source: str, grain: Grain, now: datetime) -> list[Hierarchy]:
+    """Return the series of one source on one calendar, a hierarchy per currency, the one of most series first."""
+    actor.must("series:read")
+    if grain is Grain.HOUR:
+        raise Invalid("Series of stored facts are daily or coarser.", "Use day, week or month.")
+    grouped = await facts(tx, actor, lake=lake, source=source)
+    if grouped.sums.is_empty():
+        return []
+    return await asyncio.to_thread(rules.hierarchies, grouped.source, grouped.sums, grain=grain, today=now.date())
+
+
+async def listed(
+    tx: Tx, actor: Actor, *, lake: Lake, source: str, grain: Grain, now: datetime, search: str = "", level: str = ""
+) -> list[Found]:
+    """Return the series of a source whose key holds every word of ``search``, parents before children.
+
+    Args:
+        tx: Any transaction.
+        actor: Needs ``series:read``.
+        lake: Where the facts are.
+        source: ``cost``, ``payment`` or ``bank``; empty for all.
+        grain: Calendar.
+        now: Instant of asking.
+        search: Words, in any order; or the id of a series.
+        level: Only this level, such as ``service``.
+    """
+    actor.must("series:read")
+    if len(search) > SEARCH_CHARS_MAX:
+        raise Invalid(f"The search is over {SEARCH_CHARS_MAX} characters.")
+    out: list[Found] = []
+    for name in [source] if source else list(SOURCES):
+        for tree in await hierarchies(tx, actor, lake=lake, source=name, grain=grain, now=now):
+            pairs = list(zip(tree.ids, tree.panel.keys, strict=True))
+            out += [_found(tree, row) for row in rules.chosen(pairs, search) if level in {"", tree.levels[row]}]
+    return out
+
+
+def _found(tree: Hierarchy, row: int) -> Found:
+    values, times = tree.panel.series(row), tree.panel.times(row)
+    parent = int(tree.parent[row])
+    return Found(
+        tree.ids[row],
+        tree.source,
+        tree.panel.keys[row],
+        tree.levels[row],
+        tree.ids[parent] if parent >= 0 else "",
+        tree.panel.currency,
+        tree.panel.grain,
+        times[0].astype("datetime64[D]").astype(object),
+        times[-1].astype("datetime64[D]").astype(object),
+        len(values),
+        float(values[-_RECENT[tree.panel.grain] :].sum()),
+    )
+
+
+async def find(
+    tx: Tx, actor: Actor, *, lake: Lake, id_: str, grain: Grain, now: datetime
+) -> tuple[Found, Days, Floats]:
+    """Return one series with its period starts and amounts, major units.
+
+    Raises:
+        NotFound: No series of this organisation has the id on this calendar.
+    """
+    actor.must("series:read")
+    for name in SOURCES:
+        for tree in await hierarchies(tx, actor, lake=lake, source=name, grain=grain, now=now):
+            row = tree.row(id_)
+            if row is not None:
+                return _found(tree, row), tree.panel.times(row), tree.panel.series(row)
+    raise NotFound("series", id_)
+
+
+def row_names(source: Source) -> Sequence[str]:
+    """Return what a budget may filter by."""
+    return source.names
