@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from bursar.core.planning.forecasts.rules.stored import Run, Values
 from bursar.core.planning.forecasts.tables import run, value
@@ -69,7 +70,7 @@ async def newest(tx: Tx, *, source: str = "", grain: Grain | None = None) -> lis
         where.append(_r.grain == grain.value)
     rows = await tx.all(
         sa.select(run)
-        .distinct(_r.source, _r.grain, _r.currency)
+        .ext(distinct_on(_r.source, _r.grain, _r.currency))
         .where(*where)
         .order_by(_r.source, _r.grain, _r.currency, _r.origin.desc(), _r.made_at.desc(), _r.id.desc())
         .limit(RUNS_MAX)
@@ -113,7 +114,7 @@ async def of_series(tx: Tx, id_: str, *, grain: Grain) -> tuple[Run, Values] | N
 
 async def forget_values(tx: Tx, *, made_before: datetime) -> int:
     """Delete the values of runs made before an instant, except the newest of each kind; runs and scores stay."""
-    kept = sa.select(_r.id).distinct(_r.source, _r.grain, _r.currency).where(tx.own(run))
+    kept = sa.select(_r.id).ext(distinct_on(_r.source, _r.grain, _r.currency)).where(tx.own(run))
     kept = kept.order_by(_r.source, _r.grain, _r.currency, _r.origin.desc(), _r.made_at.desc(), _r.id.desc())
     old = sa.select(_r.id).where(tx.own(run), _r.made_at < made_before, _r.id.not_in(kept))
     return int((await tx.run(sa.delete(value).where(tx.own(value), _v.run.in_(old)))).rowcount)
