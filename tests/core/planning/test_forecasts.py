@@ -14,6 +14,7 @@ from bursar.core.planning.forecasts.rules import stored
 from bursar.core.planning.forecasts.rules.stored import Values
 from bursar.core.planning.forecasts.service import Drivers, Run
 from bursar.core.planning.series import service as series
+from bursar.core.planning.series.rules import series_id
 from bursar.infra.db import Database
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
@@ -116,7 +117,7 @@ async def test_another_organisation_sees_neither_series_nor_forecasts(
 ) -> None:
     await take(importer, actor, bill(tmp_path / "bill.csv", FIRST, LAST))
     [done] = await service.forecast_all(db, actor, lake=lake, now=NOW, grains=[Grain.DAY], horizon=7)
-    id_ = series.rules.series_id("cost", "USD", "aws")
+    id_ = series_id("cost", "USD", "aws")
 
     async with db.reading(actor) as tx:
         run, values = await service.of_series(tx, actor, id_=id_, grain=Grain.DAY)
@@ -195,7 +196,7 @@ async def test_what_if_scales_exactly_and_moves_what_is_above(
 
     await take(importer, actor, bill(tmp_path / "bill.csv", FIRST, LAST))
     await service.forecast_all(db, actor, lake=lake, now=NOW, grains=[Grain.DAY], horizon=60)
-    key = series.rules.series_id("cost", "USD", "aws")
+    key = series_id("cost", "USD", "aws")
 
     async with db.reading(actor) as tx:
         run, moved = await service.what_if(

@@ -26,6 +26,10 @@ UNITS_MAX = 2**60
 WIDTH80_SD = 2.563
 """Width of an 80 % interval in standard deviations of a normal error."""
 
+VARIANCE_SHARE = 1e-6
+VARIANCE_LEAST = 1e-12
+"""A series that never varied has an interval of no width; it still must be able to give way."""
+
 HORIZONS = {Grain.DAY: 92, Grain.WEEK: 26, Grain.MONTH: 12}
 """Periods ahead that are forecast and stored by night."""
 
@@ -211,6 +215,7 @@ def stored_units(
     """
     mean = ends["mean"]
     variance = (((ends["upper80"] - ends["lower80"]) / WIDTH80_SD) ** 2).mean(axis=1)
+    variance += (np.abs(mean).mean(axis=1) * VARIANCE_SHARE) ** 2 + VARIANCE_LEAST
     near = least_change(tree, mean, variance)
     near = bottom_up(tree, np.where(floor[:, None], np.maximum(near, 0.0), near))
     if float(np.abs(near).max(initial=0.0)) * 10**PLACES > UNITS_MAX:
