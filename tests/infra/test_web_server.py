@@ -16,17 +16,19 @@ import uvicorn
 
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
-from bursar.infra.web import PUBLIC, Event, create_app, event_stream, router
-from bursar.infra.web_server import Server
+from bursar.infra.web import PUBLIC, Event, Listed, create_app, event_stream, router
+from bursar.infra.web_server import Server, draining
 from bursar.infra.web_tracing import TracingMissing, parent_of, tracing
 from tests.infra.webapp import SETTINGS, Effects, authenticate, small_app
 
 
 @asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[tuple[Server, int]]:
+async def listening(app: Any, *, drain_s: float = 0.0) -> AsyncIterator[tuple[Server, int]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=20))
+        server = Server(
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=20), drain_s=drain_s
+        )
         serving = asyncio.ensure_future(server.serve([listener]))
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn sets a flag
             await asyncio.sleep(0.01)
@@ -65,6 +67,25 @@ async def test_a_stop_does_not_wait_for_event_streams(db: Database) -> None:
 
     assert "id: 1" in rest
     assert time.monotonic() - began_s < 15
+
+
+async def test_a_server_that_stops_is_not_ready_but_answers_until_it_is_drained(db: Database) -> None:
+    r = router("drain", tag="Drain")
+
+    @r.get("/v1/drain", right=PUBLIC)
+    async def ready() -> Listed[bool]:
+        """Tell whether it drains."""
+        return Listed(data=[draining()], next=None)
+
+    app = create_app(SETTINGS, db, [r], authenticate, metrics=Metrics())
+    async with listening(app, drain_s=2.0) as (server, port), httpx2.AsyncClient(trust_env=False) as client:
+        before = (await client.get(f"http://127.0.0.1:{port}/v1/drain")).json()
+        server.should_exit = True
+        await asyncio.sleep(0.5)
+        async with httpx2.AsyncClient(trust_env=False) as new:
+            during = (await new.get(f"http://127.0.0.1:{port}/v1/drain")).json()
+
+    assert (before["data"], during["data"], draining()) == ([False], [True], False)
 
 
 async def test_a_client_that_leaves_ends_its_stream(db: Database) -> None:

@@ -45,10 +45,13 @@ def place_of(settings: "Settings", target: str | None, *, make: bool) -> "Place"
 
 
 def folders_of(settings: "Settings") -> "dict[str, Store]":
-    """Return what is kept besides the database: documents and lake."""
-    from bursar.infra.backup_store import FolderStore
+    """Return what is kept besides the database: documents (in the home or the bucket of the settings) and lake."""
+    from bursar.infra.backup_store import FolderStore, S3Store
 
-    return {name: FolderStore(settings.home / name) for name in ("files", "lake")}
+    files: Store = FolderStore(settings.home / "files")
+    if settings.s3_bucket:
+        files = S3Store(settings.s3_bucket, "files", endpoint=settings.s3_endpoint, region=settings.s3_region)
+    return {"files": files, "lake": FolderStore(settings.home / "lake")}
 
 
 @click.group(invoke_without_command=True)
@@ -92,7 +95,17 @@ def _make(target: str | None, *, as_json: bool) -> int:
     text = f"Made backup {made['stamp']}: {made['tables']} tables, {made['rows']:,} rows, {made['files']} files"
     running.tell(text, made, as_json=as_json)
     running.talk("hint: `bursar backup verify` proves that it can be restored")
+    running.talk(f"hint: {_secret_hint(running.settings())}")
     return OK
+
+
+def _secret_hint(settings: "Settings") -> str:
+    """Say what a backup leaves out on purpose: the key to the credentials in it."""
+    where = "BURSAR_SECRET" if settings.secret else str(settings.home / "secret")
+    return (
+        f"keep {where} apart from the backups: it is in none of them, and without it second factors, webhook secrets and"
+        " sealed credentials of a restored database cannot be read"
+    )
 
 
 @backup.command("list")

@@ -65,7 +65,8 @@ async def serve(house: "House") -> None:
             date_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=DRAIN_S,
-        )
+        ),
+        drain_s=settings.drain_seconds,
     )
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn sets a flag, not an event

@@ -1,16 +1,41 @@
 """The uvicorn server that knows how to stop: not ready first, event streams ended, then open requests finished."""
 
+import asyncio
 import socket
 
 import uvicorn
 
 from bursar.infra.web_events import stop_streams
 
+_stopping: set[int] = set()
+
+
+def draining() -> bool:
+    """Tell whether a server of this process was asked to stop: it still answers, but should be sent nothing new."""
+    return bool(_stopping)
+
 
 class Server(uvicorn.Server):
-    """A uvicorn server whose stop does not wait for event streams, which never end by themselves."""
+    """A uvicorn server that is not ready for a while before it stops, and whose stop does not wait for event streams.
+
+    Args:
+        config: Of uvicorn.
+        drain_s: How long it answers on after it was asked to stop, in seconds, for a load balancer to notice that
+            readiness says no; asking once more ends the wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain_s: float = 0.0) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End every event stream, then close as uvicorn does."""
-        stop_streams()
-        await super().shutdown(sockets)
+        """Be not ready for ``drain_s``, end every event stream, then close as uvicorn does."""
+        _stopping.add(id(self))
+        try:
+            end_s = asyncio.get_running_loop().time() + self._drain_s
+            while asyncio.get_running_loop().time() < end_s and not self.force_exit:  # noqa: ASYNC110  uvicorn sets a flag
+                await asyncio.sleep(0.1)
+            stop_streams()
+            await super().shutdown(sockets)
+        finally:
+            _stopping.discard(id(self))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bursar import __version__
@@ -27,10 +27,13 @@ from bursar.core.ledger.gather.service import gathering_of
 from bursar.core.notices import api as notices_api
 from bursar.core.operations import api as operations_api
 from bursar.core.operations import service as operations
+from bursar.core.operations.rules import Check
 from bursar.core.parties import api as parties_api
 from bursar.core.work import api as work_api
 from bursar.infra.jobs_worker import run_worker
 from bursar.infra.web import Router, WebSettings, create_app
+from bursar.infra.web_problems import NoSuchRoute
+from bursar.infra.web_server import draining
 from bursar.infra.web_tracing import tracing
 from bursar.parts.cloud import api as cloud_api
 from bursar.parts.cloud.focus_validation import api as focus_api
@@ -61,8 +64,13 @@ def routers(house: House, given: Tools) -> list[Router]:
         prices_api.routes(given.prices.prices),
         focus_api.routes(house.settings.home / "tmp", upload_bytes_max=house.settings.upload_bytes_max),
         work_api.r,
-        operations_api.routes(house.settings.home),
+        operations_api.routes(house.settings.home, more=[_serving]),
     ]
+
+
+def _serving() -> Check:
+    """Say whether this process goes on serving; readiness turns to no as soon as it is asked to stop."""
+    return Check("serving", not draining(), "stopping; send requests elsewhere" if draining() else "yes")
 
 
 def app(house: House) -> FastAPI:
@@ -110,9 +118,7 @@ def page(house: House) -> ASGIApp:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if not house.settings.grants_local_owner or scope["path"] != "/":
-            none = PlainTextResponse("Bursar serves its API here; the description is at /openapi.json.", 404)
-            await none(scope, receive, send)
-            return
+            raise NoSuchRoute(scope["path"][:200])
         html = report(await standing(house), sample=house.settings.home.name == "sample")
         answer = HTMLResponse(html, headers={"content-security-policy": REPORT_CSP})
         await answer(scope, receive, send)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
+from bursar.core.audit import service as audit
 from bursar.core.intake import rules, service
 from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch, BatchState
@@ -230,6 +232,9 @@ async def test_what_is_reverted_cannot_be_reverted_again(importer: Importer, act
     [batch] = await taken(importer, actor, focus(tmp_path / "bill.csv", [1]))
     await importer.revert(actor, batch.id, clock=lambda: NOW)
 
+    async with importer.db.reading(actor) as tx:
+        rows = await tx.run(audit.listing(tx, actor, subject=f"import:{batch.id}").order_by(sa.text("id")).limit(9))
+    assert [row.action for row in rows] == ["import.taken", "import.reverted"]
     with pytest.raises(Conflict, match="reverted"):
         await importer.revert(actor, batch.id, clock=lambda: NOW)
 

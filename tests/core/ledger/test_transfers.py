@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
+from bursar.core.audit import service as audit
 from bursar.core.ledger import service
 from bursar.core.ledger.rules.orders import (
     BATCH_MAX,
@@ -184,15 +187,31 @@ async def test_a_hold_is_made_and_settled_in_one_batch_of_the_next_day(
 
 
 async def test_closed_books_take_no_movement(tx: Tx, actor: Actor, order: Make) -> None:
-    await service.close_books(tx, actor, through=DAY)
+    await service.close_books(tx, actor, through=DAY, now=NOW)
 
     assert await refused(
         tx, actor, order("a", "cash", "sales", 1), order("b", "cash", "sales", 1, day=DAY + timedelta(days=1))
     ) == [BooksClosed, None]
     with pytest.raises(Conflict):
-        await service.close_books(tx, actor, through=date(2025, 1, 1))
-    await service.reopen_books(tx, actor, after=date(2025, 1, 1))
+        await service.close_books(tx, actor, through=date(2025, 1, 1), now=NOW)
+    await service.reopen_books(tx, actor, after=date(2025, 1, 1), now=NOW)
     assert await refused(tx, actor, order("a", "cash", "sales", 1)) == [None]
+
+
+async def test_what_is_no_transfer_is_in_the_audit_trail(tx: Tx, actor: Actor, accounts: Accounts) -> None:
+    """Transfers have a hash chain of their own; opening, closing and rates are entries of the trail, once each."""
+    await service.open_accounts(tx, actor, accounts=[NewAccount("cash", "asset", "EUR")], now=NOW)
+    await service.close_account(tx, actor, account=accounts["rent"], now=NOW)
+    for _ in range(2):
+        await service.close_books(tx, actor, through=DAY, now=NOW)
+    await service.reopen_books(tx, actor, after=None, now=NOW)
+    await service.add_rates(tx, actor, rates=[("USD", "EUR", DAY, Decimal("0.9"))], source="x", now=NOW)
+
+    told = (await tx.run(audit.listing(tx, actor).order_by(sa.text("id")).limit(20))).all()
+    assert [row.action for row in told] == [
+        "ledger.accounts_opened", "ledger.account_closed", "ledger.books_closed", "ledger.books_reopened", "ledger.rates_added",
+    ]  # fmt: skip
+    assert (told[2].before, told[2].after) == ({"closed_through": None}, {"closed_through": DAY.isoformat()})
 
 
 async def test_an_account_is_closed_only_when_empty(tx: Tx, actor: Actor, accounts: Accounts, order: Make) -> None:
@@ -228,8 +247,8 @@ async def test_limits_and_rights(tx: Tx, actor: Actor, order: Make, make_actor: 
         await service.transfer(tx, actor, orders=[order("a", "cash", "sales", 1)] * (BATCH_MAX + 1), now=NOW)
     for call in (
         service.transfer(tx, make_actor("ledger:read"), orders=[], now=NOW),
-        service.close_books(tx, make_actor("ledger:write"), through=DAY),
-        service.reopen_books(tx, make_actor("ledger:close"), after=None),
+        service.close_books(tx, make_actor("ledger:write"), through=DAY, now=NOW),
+        service.reopen_books(tx, make_actor("ledger:close"), after=None, now=NOW),
         service.prove(tx, make_actor()),
     ):
         with pytest.raises(NotAllowed):

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 
+from bursar.core.audit import service as audit
 from bursar.core.parties import service
 from bursar.core.parties.service import Mention
 from bursar.infra.db import Database, Tx
@@ -126,18 +128,34 @@ async def test_a_pair_that_was_kept_apart_is_not_suggested_again(tx: Tx, actor: 
     assert await suggested(tx) == []
 
 
+async def test_what_people_decide_is_in_the_audit_trail(tx: Tx, actor: Actor) -> None:
+    keep, gone = await resolve(tx, actor, "ACME", "ZENITH")
+    assert keep
+    assert gone
+    change = await service.merge(tx, actor, keep=keep, gone=gone, now=NOW)
+    await service.undo(tx, actor, change=change, now=NOW)
+    await service.keep_apart(tx, actor, one=keep, other=gone, now=NOW)
+    await service.rename(tx, actor, party=keep, name="Acme Tools", now=NOW)
+
+    told = (await tx.run(audit.listing(tx, actor, subject=f"party:{keep}").order_by(sa.text("id")).limit(9))).all()
+    assert [row.action for row in told] == [
+        "party.merged", "party.change_undone", "party.kept_apart", "party.renamed",
+    ]  # fmt: skip
+    assert (told[3].before, told[3].after) == ({"name": "ACME"}, {"name": "Acme Tools"})
+
+
 async def test_renaming_keeps_the_spellings(tx: Tx, actor: Actor) -> None:
     [party] = await resolve(tx, actor, "ACME")
     assert party
-    await service.rename(tx, actor, party=party, name="Acme Tools")
+    await service.rename(tx, actor, party=party, name="Acme Tools", now=NOW)
 
     assert await resolve(tx, actor, "acme") == [party]
     assert [row.name for row in await tx.all(service.listing(tx, actor, starts="acme t"))] == ["Acme Tools"]
     for name, error in (("", Invalid), ("n" * 501, Invalid)):
         with pytest.raises(error):
-            await service.rename(tx, actor, party=party, name=name)
+            await service.rename(tx, actor, party=party, name=name, now=NOW)
     with pytest.raises(NotFound):
-        await service.rename(tx, actor, party=uuid4(), name="x")
+        await service.rename(tx, actor, party=uuid4(), name="x", now=NOW)
 
 
 async def test_rights_and_limits(

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from bursar.core.audit import service as audit
 from bursar.core.intake import rules, store
 from bursar.infra.db import Tx, new_id
 from bursar.infra.lake import Lake
@@ -109,6 +110,8 @@ async def take(
             totals=taken.totals,
         )
     await store.put_batch(tx, batch, delivery=arrived.delivery, options=options)
+    told = {"file": batch.file, "sha256": arrived.sha256, "state": batch.state.value, "rows": batch.rows_taken}
+    await audit.record(tx, actor, action="import.taken", subject=f"import:{batch.id}", now=now, after=told)
     return batch
 
 
@@ -172,6 +175,16 @@ async def revert(
             if other.rows_known and other.dataset == found.dataset and other.id != batch
         ]
     await store.set_reverted(tx, batch, now=now)
+    told = {"file": found.file, "state": found.state.value, "rows": found.rows_taken}
+    await audit.record(
+        tx,
+        actor,
+        action="import.reverted",
+        subject=f"import:{batch}",
+        now=now,
+        before=told,
+        after={"state": "reverted"},
+    )
     return others
 
 
@@ -247,5 +260,9 @@ async def remember_mapping(
     """Remember how the columns of a header map to a line schema; return the header's fingerprint."""
     actor.must("intake:import")
     fingerprint = rules.header_fingerprint(columns)
+    before = await store.mapping(tx, fingerprint)
     await store.put_mapping(tx, fingerprint=fingerprint, name=name, mapping_=mapping, now=now)
+    await audit.record(
+        tx, actor, action="mapping.kept", subject=f"mapping:{fingerprint}", now=now, before=before, after=dict(mapping)
+    )
     return fingerprint

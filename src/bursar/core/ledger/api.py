@@ -299,14 +299,14 @@ class ReopenIn(In):
 async def close_books(body: CloseIn, db: TheDb, actor: As) -> None:
     """Close the books through a day: nothing moves money with a value date on or before it."""
     async with db.writing(actor) as tx:
-        await service.close_books(tx, actor, through=body.through)
+        await service.close_books(tx, actor, through=body.through, now=utc_now())
 
 
 @r.post("/v1/ledger/books/reopen", right="ledger:reopen", status_code=204)
 async def reopen_books(body: ReopenIn, db: TheDb, actor: As) -> None:
     """Reopen the books after a day."""
     async with db.writing(actor) as tx:
-        await service.reopen_books(tx, actor, after=body.after)
+        await service.reopen_books(tx, actor, after=body.after, now=utc_now())
 
 
 class FaultOut(Out):

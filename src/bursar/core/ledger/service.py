@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from bursar.core.audit import service as audit
 from bursar.core.ledger.rules import chain
 from bursar.core.ledger.rules.admit import Batch, Outcome
 from bursar.core.ledger.rules.orders import BATCH_MAX, Action, Guard, Order
@@ -22,6 +23,9 @@ from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 
 KINDS = frozenset({"asset", "liability", "equity", "income", "expense"})
 CODE_CHARS_MAX = 200
+CODES_TOLD_MAX = 100
+"""Codes named in one entry of the audit trail; the number is always told."""
+
 EXPIRE_MAX = 1_000
 """Holds let go in one run of the job."""
 
@@ -59,7 +63,9 @@ async def open_accounts(tx: Tx, actor: Actor, *, accounts: Sequence[NewAccount],
          "party": a.party, "opened_at": now}
         for a in {a.code: a for a in accounts}.values()
     ]  # fmt: skip
-    await account_store.open_missing(tx, rows)
+    if opened := await account_store.open_missing(tx, rows):
+        told = {"opened": len(opened), "codes": opened[:CODES_TOLD_MAX]}
+        await audit.record(tx, actor, action="ledger.accounts_opened", subject="ledger:accounts", now=now, after=told)
     found = {row.code: row for row in await account_store.by_codes(tx, [a.code for a in accounts])}
     for one in accounts:
         row = found[one.code]
@@ -89,6 +95,7 @@ async def close_account(tx: Tx, actor: Actor, *, account: UUID, now: datetime) -
         if await account_store.by_id(tx, account) is None:
             raise NotFound("account", str(account))
         raise Conflict("The account is closed already, or not empty")
+    await audit.record(tx, actor, action="ledger.account_closed", subject=f"account:{account}", now=now)
 
 
 async def transfer(
@@ -199,7 +206,7 @@ async def _call_at(tx: Tx, due: datetime) -> None:
     await jobs.enqueue(tx, "ledger.expire", {}, once=due.strftime("%Y%m%d%H%M"), at=due)
 
 
-async def close_books(tx: Tx, actor: Actor, *, through: date) -> None:
+async def close_books(tx: Tx, actor: Actor, *, through: date, now: datetime) -> None:
     """Close the books through a day: nothing moves money with a value date on or before it any more.
 
     Raises:
@@ -210,14 +217,25 @@ async def close_books(tx: Tx, actor: Actor, *, through: date) -> None:
     head = await transfer_store.lock_head(tx, empty=chain.EMPTY)
     if head.closed_through is not None and head.closed_through > through:
         raise Conflict(f"The books are closed through {head.closed_through} already")
-    await transfer_store.close_through(tx, through)
+    await _close_through(tx, actor, "ledger.books_closed", before=head.closed_through, after=through, now=now)
 
 
-async def reopen_books(tx: Tx, actor: Actor, *, after: date | None) -> None:
+async def reopen_books(tx: Tx, actor: Actor, *, after: date | None, now: datetime) -> None:
     """Reopen the books after a day (all of them when None); needs the right ``ledger:reopen``."""
     actor.must("ledger:reopen")
-    await transfer_store.lock_head(tx, empty=chain.EMPTY)
+    head = await transfer_store.lock_head(tx, empty=chain.EMPTY)
+    await _close_through(tx, actor, "ledger.books_reopened", before=head.closed_through, after=after, now=now)
+
+
+async def _close_through(
+    tx: Tx, actor: Actor, action: str, *, before: date | None, after: date | None, now: datetime
+) -> None:
+    """Set the last closed day, with its entry in the audit trail; setting what is set changes nothing."""
+    if before == after:
+        return
     await transfer_store.close_through(tx, after)
+    facts = [{"closed_through": day.isoformat() if day else None} for day in (before, after)]
+    await audit.record(tx, actor, action=action, subject="ledger:books", now=now, before=facts[0], after=facts[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +293,8 @@ async def add_rates(
         for base, quote, day, rate in rates
     ]
     await account_store.add_rates(tx, rows)
+    told = {"source": source, "rates": len(rows)}
+    await audit.record(tx, actor, action="ledger.rates_added", subject="ledger:rates", now=now, after=told)
 
 
 def account_listing(tx: Tx, actor: Actor) -> sa.Select[Any]:

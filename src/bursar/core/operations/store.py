@@ -65,7 +65,7 @@ async def add(tx: Tx, samples: Iterable[Sample], *, minute: datetime) -> None:
 
 
 async def since(tx: Tx, start: datetime) -> list[tuple[str, Measured]]:
-    """Return every series with its kind, summed over the minutes from ``start`` on."""
+    """Return every series with its kind, summed over the minutes from ``start`` on; its statement has a limit."""
     rows = await tx.all(_SUM, {"since": start, "series_max": SERIES_MAX})
     return [
         (row.kind, Measured(row.name, BOUNDS_S, tuple(row.buckets), float(row.seconds), int(row.failures)))

@@ -164,7 +164,7 @@ class RenameIn(In):
 async def rename(id: UUID, body: RenameIn, db: TheDb, actor: As) -> None:  # noqa: A002  the path's word
     """Give a party another display name."""
     async with db.writing(actor) as tx:
-        await service.rename(tx, actor, party=id, name=body.name)
+        await service.rename(tx, actor, party=id, name=body.name, now=utc_now())
 
 
 class MergeIn(In):

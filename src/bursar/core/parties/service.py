@@ -8,6 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from bursar.core.audit import service as audit
 from bursar.core.parties import store
 from bursar.core.parties.rules import identifiers, names
 from bursar.infra.db import Tx, new_id
@@ -276,6 +277,9 @@ async def _note(
         {"id": id_, "at": now, "actor": actor.name, "action": action, "party": party, "other": other, "names": list(keys),
          "identifiers": [list(pair) for pair in pairs], "undoes": undoes},
     )  # fmt: skip
+    done = {"merge": "party.merged", "split": "party.split", "undo": "party.change_undone"}[action]
+    told = {"change": str(id_), "other": str(other), "names": len(keys), "identifiers": len(pairs)}
+    await audit.record(tx, actor, action=done, subject=f"party:{party}", now=now, after=told)
     return id_
 
 
@@ -285,9 +289,12 @@ async def keep_apart(tx: Tx, actor: Actor, *, one: UUID, other: UUID, now: datet
     await _standing(tx, one)
     await _standing(tx, other)
     await store.answer(tx, one, other, state="different", now=now)
+    await audit.record(
+        tx, actor, action="party.kept_apart", subject=f"party:{one}", now=now, after={"other": str(other)}
+    )
 
 
-async def rename(tx: Tx, actor: Actor, *, party: UUID, name: str) -> None:
+async def rename(tx: Tx, actor: Actor, *, party: UUID, name: str, now: datetime) -> None:
     """Give a party another display name; the names it appears under stay.
 
     Raises:
@@ -297,8 +304,13 @@ async def rename(tx: Tx, actor: Actor, *, party: UUID, name: str) -> None:
     actor.must("party:write")
     if not 0 < len(name.strip()) <= NAME_CHARS_MAX or "\x00" in name:
         raise Invalid(f"A name has 1 to {NAME_CHARS_MAX} characters")
-    if not await store.rename(tx, party, to=name.strip()):
+    before = await store.one(tx, party)
+    if before is None or not await store.rename(tx, party, to=name.strip()):
         raise NotFound("party", str(party))
+    names_ = [{"name": before.name}, {"name": name.strip()}]
+    await audit.record(
+        tx, actor, action="party.renamed", subject=f"party:{party}", now=now, before=names_[0], after=names_[1]
+    )
 
 
 async def current(tx: Tx, actor: Actor, *, parties: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:

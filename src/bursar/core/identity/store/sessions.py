@@ -12,6 +12,9 @@ from bursar.infra.db import Tx
 
 Row = sa.Row[Any]
 
+LINEAGE_MAX = 10
+"""Most keys of one lineage that are read; rotation keeps two alive."""
+
 
 def _member_of(table: sa.Table, column: str) -> sa.ColumnElement[bool]:
     return sa.and_(membership.c.org == table.c.org, membership.c.person == table.c[column])
@@ -142,8 +145,9 @@ async def lock_key(tx: Tx, id_: str) -> Row | None:
 
 
 async def lineage(tx: Tx, id_: UUID) -> Sequence[Row]:
-    """Return the living keys of a lineage (at most two)."""
-    return await tx.all(sa.select(key).where(key.c.org == tx.org, key.c.lineage == id_, key.c.revoked_at.is_(None)))
+    """Return the living keys of a lineage (rotation keeps two)."""
+    found = (key.c.org == tx.org, key.c.lineage == id_, key.c.revoked_at.is_(None))
+    return await tx.all(sa.select(key).where(*found).order_by(key.c.id).limit(LINEAGE_MAX))
 
 
 def keys(tx: Tx) -> sa.Select[Any]:

@@ -17,13 +17,12 @@ _SHOWN = (
 )  # fmt: skip
 
 
-async def open_missing(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert accounts; one whose code exists already stays as it is."""
-    if rows:
-        await tx.run(
-            insert(account).on_conflict_do_nothing(constraint="ledger_account_code_key"),
-            [{"org": tx.org, **row} for row in rows],
-        )
+async def open_missing(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Insert accounts; one whose code exists already stays as it is. Returns the codes of the new ones, in order."""
+    if not rows:
+        return []
+    new = insert(account).on_conflict_do_nothing(constraint="ledger_account_code_key").returning(account.c.code)
+    return sorted(row[0] for row in await tx.run(new, [{"org": tx.org, **row} for row in rows]))
 
 
 async def by_codes(tx: Tx, codes: Sequence[str]) -> Sequence[sa.Row[Any]]:
