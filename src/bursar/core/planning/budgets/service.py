@@ -235,12 +235,13 @@ async def _status(tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, 
     periods = rules.periods_until(one, day)
     current = periods[-1]
     first = periods[0].start if one.roll_over is not RollOver.NONE else current.start
-    lines = source.rows(await lake.scan(tx, source.schema))
-    sums = await asyncio.to_thread(_daily, source, lines, one.filter, first, current.end)
+    facts = await series.facts(tx, inside, lake=lake, source=one.source)
+    finer = rules.finer(source, one.filter)
+    lines = source.rows(await lake.scan(tx, source.schema)) if finer else None
+    sums = _summed(source, facts.sums, one.filter) if lines is None else await _scanned(source, lines, one.filter)
     spent = [_spent(sums, one.amount.currency, period) for period in periods[:-1] if period.start >= first]
     actual = _spent(sums, one.amount.currency, current)
     may = rules.allowed(one, spent)
-    facts = await series.facts(tx, inside, lake=lake, source=one.source)
     mine = facts.sums.filter(pl.col("currency") == one.amount.currency)
     known = series_rules.complete_until(mine, now.date())[0] if mine.height else None
     ahead = await _ahead(tx, inside, one, source, current, known, lines, facts.sums)
@@ -284,13 +285,19 @@ def _matching(source: Source, filter_: Mapping[str, Sequence[str]]) -> list[pl.E
     return out
 
 
-def _daily(
-    source: Source, lines: pl.LazyFrame, filter_: Mapping[str, Sequence[str]], first: date, before: date
-) -> pl.DataFrame:
-    """Sum what counts exactly by currency and day."""
-    day = pl.col(source.schema.day).cast(pl.Date)
-    chosen = lines.filter(day.is_between(first, before, closed="left"), *_matching(source, filter_))
-    return chosen.group_by("currency", day.alias("day")).agg(pl.col(source.amount).sum().alias("amount")).collect()
+def _summed(source: Source, sums: pl.DataFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Sum what counts exactly by currency and day, from the grouping of the series."""
+    chosen = [pl.col(f"part{source.levels.index(name)}").is_in(list(values)) for name, values in filter_.items()]
+    return sums.filter(*chosen).group_by("currency", "day").agg(pl.col("amount").sum())
+
+
+async def _scanned(source: Source, lines: pl.LazyFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Sum what counts exactly by currency and day, from the lines, for a filter finer than the series."""
+    day = pl.col(source.schema.day).cast(pl.Date).alias("day")
+    chosen = lines.filter(*_matching(source, filter_)).group_by("currency", day)
+    return await asyncio.to_thread(
+        lambda: chosen.agg(pl.col(source.amount).sum().alias("amount")).collect(engine="streaming")
+    )
 
 
 def _spent(sums: pl.DataFrame, currency: str, period: Period, *, until: date | None = None) -> Money:
@@ -312,7 +319,7 @@ async def _ahead(
     source: Source,
     period: Period,
     known: date | None,
-    lines: pl.LazyFrame,
+    lines: pl.LazyFrame | None,
     sums: pl.DataFrame,
 ) -> Ahead | None:
     """Forecast from the first day not known to the end of the period; None when nothing was forecast yet."""
@@ -376,10 +383,10 @@ def _node_of(source: Source, filter_: Mapping[str, Sequence[str]]) -> str | None
 
 
 async def _shares(
-    one: Budget, source: Source, known: date, lines: pl.LazyFrame, sums: pl.DataFrame
+    one: Budget, source: Source, known: date, lines: pl.LazyFrame | None, sums: pl.DataFrame
 ) -> dict[str, Decimal] | None:
     """Return the recent share of each leaf series that a finer filter takes; None when the filter is no finer."""
-    if not rules.finer(source, one.filter):
+    if lines is None:
         return None
     since = known - timedelta(days=rules.SHARE_DAYS - 1)
     names = [f"part{at}" for at in range(len(source.levels))]

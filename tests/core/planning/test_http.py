@@ -1,0 +1,227 @@
+"""Planning as a program meets it: real database, lake and jobs behind the HTTP edge."""
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from bursar.core.intake.jobs import Importer
+from bursar.core.planning import api
+from bursar.core.planning.jobs import JOBS, refreshed
+from bursar.core.planning.series.rules import series_id
+from bursar.infra.clock import utc_now
+from bursar.infra.db import Database
+from bursar.infra.jobs import Context, Ticket
+from bursar.infra.jobs_tables import run as job_run
+from bursar.infra.lake import Lake
+from bursar.infra.metrics import Metrics
+from bursar.infra.web import WebSettings, create_app
+from bursar.kernel.actor import Actor
+from tests.core.identity.house import House, cheap_means
+from tests.core.planning.conftest import bill
+from tests.core.planning.test_forecasts import take
+
+Client = httpx2.AsyncClient
+
+
+@pytest.fixture
+async def client(db: Database, actor: Actor, lake: Lake) -> AsyncIterator[Client]:
+    async def gate(
+        db: Database, *, authorization: str | None, cookie: str | None, address: str, now: datetime
+    ) -> Actor:
+        return actor
+
+    settings = WebSettings(
+        version="1", base_url="http://test", cursor_key=b"k" * 32, anonymous_per_min=10_000, login_per_min=10_000
+    )
+    app = create_app(settings, db, list(api.routes(lake)), gate, metrics=Metrics())
+    transport = httpx2.ASGITransport(app=app)
+    async with Client(transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}) as made:
+        yield made
+
+
+@pytest.fixture
+async def planned(db: Database, importer: Importer, lake: Lake, actor: Actor, tmp_path: Path) -> date:
+    """Half a year of bills up to the day before yesterday, forecast by the code of the job; the last day."""
+    last = utc_now().date() - timedelta(days=2)
+    await take(importer, actor, bill(tmp_path / "bill.csv", last - timedelta(days=180), last), now=utc_now())
+    counts = await refreshed(db, actor, lake=lake)
+    assert counts["made"] == counts["panels"] == 2
+    return last
+
+
+def numbers(count: int = 40, **facts: Any) -> dict[str, Any]:
+    return {
+        "key": "s",
+        "currency": "EUR",
+        "start": "2026-01-01",
+        "values": [float(at % 7) for at in range(count)],
+        **facts,
+    }
+
+
+async def test_own_numbers_are_forecast_with_their_makers_named(client: Client) -> None:
+    reply = await client.post("/v1/forecasts", json={"horizon": 14, "series": [numbers()]})
+
+    [one] = reply.json()["series"]
+    assert reply.status_code == 200
+    assert [step["start"][:10] for step in one["steps"]][:2] == ["2026-02-10", "2026-02-11"]
+    assert len(one["steps"]) == 14
+    assert one["served"]["baseline"] == "seasonal_naive"
+    assert (one["served"]["trained_from"], one["served"]["trained_to"]) == ("2026-01-01", "2026-02-09")
+    assert all(float(step["lower80"]) <= float(step["mean"]) <= float(step["upper80"]) for step in one["steps"])
+
+
+POINT = {"at": "2026-01-01", "amount": 1.0}
+BAD: dict[str, tuple[dict[str, Any] | str, int]] = {
+    "no body": ("", 422),
+    "NaN": ('{"series":[{"key":"s","currency":"EUR","start":"2026-01-01","values":[NaN]}]}', 400),
+    "Infinity": ('{"series":[{"key":"s","currency":"EUR","start":"2026-01-01","values":[1e999]}]}', 400),
+    "text for a number": ({"series": [numbers(values=["1.5"])]}, 422),
+    "no series": ({"series": []}, 422),
+    "points and values": ({"series": [numbers(points=[POINT])]}, 422),
+    "values without a start": ({"series": [numbers(start=None)]}, 422),
+    "a day twice": ({"series": [{"key": "s", "currency": "EUR", "points": [POINT, POINT]}]}, 422),
+    "two currencies in one text": ({"series": [numbers(currency="EURUSD")]}, 422),
+    "31 February": ({"series": [numbers(start="2026-02-31")]}, 422),
+    "the end of time": ({"series": [numbers(start="9999-12-30")]}, 422),
+    "a horizon of 0": ({"horizon": 0, "series": [numbers()]}, 422),
+    "a horizon of 10000": ({"horizon": 10_000, "series": [numbers()]}, 422),
+    "no such country": ({"country": "ZZ", "series": [numbers()]}, 422),
+    "a million points": ({"series": [numbers(1_000_000)]}, 422),
+    "ten million points": ({"series": [numbers(3_000_000)]}, 413),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), BAD.values(), ids=BAD.keys())
+async def test_bad_numbers_are_a_problem_and_never_a_crash(
+    client: Client, body: dict[str, Any] | str, status: int
+) -> None:
+    how: dict[str, Any] = {"content": body} if isinstance(body, str) else {"json": body}
+
+    reply = await client.post("/v1/forecasts", headers={"content-type": "application/json"}, **how)
+
+    assert reply.status_code == status, reply.text[:300]
+    assert reply.json()["detail"]
+
+
+async def test_series_are_searched_and_paged(client: Client, planned: date) -> None:
+    first = (await client.get("/v1/series", params={"limit": 4})).json()
+    rest = (await client.get("/v1/series", params={"limit": 200, "after": first["next"]})).json()
+    ec2 = (await client.get("/v1/series", params={"search": "ec2", "level": "service"})).json()["data"]
+
+    assert (len(first["data"]), len(rest["data"]), rest["next"]) == (4, 7, None)
+    assert first["data"][0]["level"] == "total"
+    assert first["data"][0]["last"] == planned.isoformat()
+    assert len(ec2) == 2
+    assert (await client.get("/v1/series", params={"source": "moon"})).status_code == 422
+
+
+async def test_a_stored_forecast_names_model_window_version_and_record(client: Client, planned: date) -> None:
+    key = series_id("cost", "USD", "aws")
+
+    shown = (await client.get(f"/v1/series/{key}/forecast")).json()
+    months = (await client.get(f"/v1/series/{key}/forecast", params={"grain": "month"})).json()
+    unknown = await client.get("/v1/series/S0000000000000000/forecast")
+
+    assert (shown["name"], shown["level"], shown["currency"], len(shown["steps"])) == ("aws", "provider", "USD", 92)
+    assert shown["steps"][0]["start"] == (planned + timedelta(days=1)).isoformat()
+    assert shown["served"]["trained_to"] == planned.isoformat()
+    assert shown["served"]["model"]
+    assert shown["served"]["version"]
+    assert (shown["newer_facts"], shown["record"]) == (False, None)
+    assert len(shown["history"]) == 181
+    assert len(months["steps"]) == 12
+    assert unknown.status_code == 404
+
+
+async def test_what_if_moves_the_total(client: Client, planned: date) -> None:
+    key = series_id("cost", "USD", "aws")
+
+    reply = await client.post("/v1/forecasts/what-if", json={"series": key, "price": "0.5"})
+    refused = await client.post("/v1/forecasts/what-if", json={"series": key, "price": "999"})
+
+    aws, total = reply.json()["series"]
+    assert float(aws["change"]) == pytest.approx(float(aws["before"]) / 2, rel=1e-6)
+    assert total["change"] == aws["change"]
+    assert refused.status_code == 422
+
+
+BUDGET = {
+    "name": "Cloud",
+    "filter": {"provider": ["aws"]},
+    "amount": {"amount": "100.00", "currency": "USD"},
+    "start": "2026-01-01",
+    "tell": ["finance@example.com"],
+}
+
+
+async def test_a_budget_lives_behind_its_etag(
+    client: Client, planned: date, db: Database, actor: Actor, lake: Lake
+) -> None:
+    made = await client.post("/v1/budgets", json=BUDGET)
+    path = f"/v1/budgets/{made.json()['id']}"
+    tag = (await client.get(path)).headers["etag"]
+    blind = await client.put(path, json=BUDGET)
+    changed = await client.put(path, json=BUDGET | {"roll_over": "both"}, headers={"if-match": tag})
+    stale = await client.put(path, json=BUDGET, headers={"if-match": tag})
+    status = (await client.get(f"{path}/status", params={"day": planned.isoformat()})).json()
+    again = await client.post("/v1/budgets", json=BUDGET)
+    await refreshed(db, actor, lake=lake)
+    alerts = (await client.get(f"{path}/alerts")).json()
+    listed = (await client.get("/v1/budgets")).json()["data"]
+    gone = await client.delete(path, headers={"if-match": changed.headers["etag"]})
+
+    assert (made.status_code, blind.status_code, changed.status_code, stale.status_code) == (201, 428, 200, 412)
+    assert again.status_code == 409
+    assert float(status["actual"]["amount"]) > 0
+    assert status["expected"]["currency"] == "USD"
+    assert {one["threshold"] for one in alerts} <= {"actual80", "actual100", "forecast100"}
+    assert [one["id"] for one in listed] == [made.json()["id"]]
+    assert gone.status_code == 204
+    assert (await client.get(path)).status_code == 404
+
+
+async def test_models_and_anomalies_answer(client: Client, planned: date) -> None:
+    models = (await client.get("/v1/models")).json()
+    performance = (await client.get(f"/v1/models/{models[0]['id']}/performance")).json()
+    unknown = await client.get("/v1/models/oracle/performance")
+    anomalies = await client.get("/v1/anomalies")
+    judged = await client.post("/v1/anomalies/F1/feedback", json={"verdict": "noise"})
+
+    assert sum(one["series"] for one in models) == 22  # 11 by the day and 11 by the month
+    assert performance["lines"] == []  # nothing that was forecast is over
+    assert unknown.status_code == 404
+    assert anomalies.json() == {"data": [], "next": None}
+    assert judged.status_code == 404
+
+
+async def test_the_nightly_job_queues_one_refresh_for_each_organisation(db: Database) -> None:
+    people = House(db, cheap_means(url="http://test"))
+    orgs = [await people.organisation("Engines"), await people.organisation("Elsewhere")]
+    nightly = next(one for one in JOBS if one.name == "planning.nightly")
+
+    visited = [await nightly.run(Context(db, nightly, Ticket(1, 1, 1))) for _ in range(2)]
+
+    assert visited == [2, 2]
+    for org in orgs:
+        async with db.reading(Actor(org, "test")) as tx:
+            waiting = sa.select(sa.func.count()).select_from(job_run).where(job_run.c.name == "planning.refresh")
+            assert await tx.scalar(waiting) == 1
+
+
+async def test_the_refresh_job_forecasts_with_the_rights_it_declares(
+    db: Database, importer: Importer, lake: Lake, actor: Actor, tmp_path: Path
+) -> None:
+    await take(importer, actor, bill(tmp_path / "bill.csv", date(2026, 5, 1), date(2026, 9, 30)), now=utc_now())
+    refresh = next(one for one in JOBS if one.name == "planning.refresh")
+    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake})
+
+    first, second = [await refresh.run(ctx, org=str(actor.org)) for _ in range(2)]
+
+    assert first == {"panels": 2, "made": 2, "scored": 0, "told": 0}
+    assert second == {"panels": 2, "made": 0, "scored": 0, "told": 0}
