@@ -1,5 +1,6 @@
 """The API description: OpenAPI 3.1, a page to read it without any script, and the catalogue of problems."""
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -34,6 +35,11 @@ _SCHEMES = {
     },
     "session": {"type": "apiKey", "in": "cookie", "name": "__Host-bursar", "description": "A browser's session."},
 }
+
+
+def _prose(text: str) -> str:
+    """Return text for HTML; what stands in backticks becomes code."""
+    return re.sub(r"`+([^`]+)`+", r"<code>\1</code>", escape(text))
 
 
 def describe(app: FastAPI, tags: Iterable[Mapping[str, str]], base_url: str) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def _rows(parameters: Iterable[Mapping[str, Any]]) -> str:
     for each in parameters:
         kind = each.get("schema", {}).get("type", "")
         need = "required" if each.get("required") else "optional"
-        about = escape(str(each.get("description", "")))
+        about = _prose(str(each.get("description", "")))
         rows.append(
             f"<tr><td><code>{escape(each['name'])}</code><td>{each['in']}<td>{escape(str(kind))}<td>{need}<td>{about}"
         )
@@ -104,17 +110,17 @@ def page(document: Mapping[str, Any]) -> str:
     sections: dict[str, list[str]] = {}
     for tag, method, path, operation in _operations(document):
         answers = "".join(
-            f"<tr><td><code>{status}</code><td>{escape(answer['description'])}"
+            f"<tr><td><code>{status}</code><td>{_prose(answer['description'])}"
             for status, answer in operation["responses"].items()
         )
         right = escape(operation.get("x-right", ""))
         sections.setdefault(tag, []).append(
             f'<section id="{operation["operationId"]}"><h3><span class="verb">{method}</span> <code>{escape(path)}</code></h3>'
-            f"<p>{escape(operation['description'])}</p><p>Right: <code>{right}</code></p>"
+            f"<p>{_prose(operation['description'])}</p><p>Right: <code>{right}</code></p>"
             f"{_rows(operation.get('parameters', ()))}{_body(operation, document)}"
             f"<details><summary>Answers</summary><table>{answers}</table></details></section>"
         )
-    inner = [f"<p>{escape(document['info']['description'])}</p>"]
+    inner = [f"<p>{_prose(document['info']['description'])}</p>"]
     inner.append(f'<p><a href="{OPENAPI}">OpenAPI 3.1</a> · <a href="{PROBLEMS_PAGE}">Problems</a></p>')
     inner += [f"<h2>{escape(tag)}</h2>{''.join(parts)}" for tag, parts in sorted(sections.items())]
     return _frame("Bursar API", "".join(inner))
@@ -139,7 +145,7 @@ def problems_page() -> str:
         text = (kind.__doc__ or "").strip().splitlines()[0]
         parts.append(
             f'<section id="{code}"><h3>{escape(title_of(code))}</h3>'
-            f"<p>Status {kind.status}, code <code>{code}</code>.</p><p>{escape(text)}</p></section>"
+            f"<p>Status {kind.status}, code <code>{code}</code>.</p><p>{_prose(text)}</p></section>"
         )
     return _frame("Problems", "".join(parts))
 
