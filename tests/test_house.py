@@ -3,10 +3,12 @@
 import ast
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "bursar"
@@ -151,3 +153,16 @@ def test_project_names_no_registry_host_and_no_path_of_a_machine() -> None:
 
 def test_no_uv_lock_is_committed() -> None:
     assert not (ROOT / "uv.lock").exists()
+
+
+def test_a_wheel_holds_the_migrations_and_an_editable_install_none(tmp_path: Path) -> None:
+    builder = WheelBuilder(str(ROOT))
+    names = {}
+    for version in ("standard", "editable"):
+        [made] = builder.build(directory=str(tmp_path / version), versions=[version])
+        with zipfile.ZipFile(made) as wheel:
+            names[version] = {name for name in wheel.namelist() if name.startswith("bursar/migrations/")}
+
+    kept = {f"bursar/migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")}
+    assert names["standard"] >= kept | {"bursar/migrations/env.py"}
+    assert not names["editable"]

@@ -176,7 +176,7 @@ class Panel:
         kept = column >= 0
         out[row[kept], column[kept]] = self.values[kept]
         if self.grain is Grain.MONTH:
-            first = (last.astype("datetime64[M]") - width).astype("datetime64[h]")
+            first = (last.astype("datetime64[M]") - np.timedelta64(width, "M")).astype("datetime64[h]")
         else:
             first = last - width * _STEP[self.grain]
         return out, calendar(first, self.grain, width)
