@@ -1,9 +1,10 @@
 """Stored forecasts on the real database and lake: they add up, repeat nothing, see no future, and belong to one organisation."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from bursar.core.planning.forecasts import service, store
 from bursar.core.planning.forecasts.rules import stored
 from bursar.core.planning.forecasts.rules.stored import Values
 from bursar.core.planning.forecasts.service import Drivers, Run
+from bursar.core.planning.series import rules
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.rules import series_id
 from bursar.infra.db import Database
@@ -154,6 +156,17 @@ async def test_days_that_are_not_over_and_a_branch_that_is_late_are_not_used(
     assert tree.last_day == date(2026, 10, 28)
     assert set(tree.panel.ends.astype("datetime64[D]").astype(str)) == {"2026-10-29"}
     assert months.last_day == date(2026, 9, 30)
+
+
+def test_a_vendor_that_charges_by_the_month_does_not_hold_up_the_others() -> None:
+    firsts = [date(2026, month, 1) for month in range(1, 11)]
+    daily = [date(2026, 9, 1) + timedelta(days=at) for at in range(60)]
+    sums = pl.DataFrame({"part0": ["saas"] * 10 + ["aws"] * 60, "day": [*firsts, *daily]})
+
+    assert rules.complete_until(sums, date(2026, 11, 20)) == (date(2026, 10, 30), ())
+    assert rules.complete_until(sums.filter(pl.col("part0") == "saas"), date(2026, 11, 20)) == (date(2026, 10, 31), ())
+    assert rules.complete_until(sums, date(2026, 12, 20)) == (date(2026, 10, 30), ())
+    assert rules.complete_until(sums, date(2026, 10, 20)) == (date(2026, 10, 18), ())
 
 
 async def test_a_branch_that_stopped_long_ago_holds_zeros_and_is_named(

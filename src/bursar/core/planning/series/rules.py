@@ -195,9 +195,18 @@ class Hierarchy:
 
 
 def complete_until(sums: pl.DataFrame, today: date) -> tuple[date, tuple[str, ...]]:
-    """Return the last day that is complete in every branch that still gets facts, and the branches that do not."""
+    """Return the last day that is complete in every branch that still gets facts, and the branches that do not.
+
+    A branch is known until the day before its next facts are due: a vendor that charges on the first of each month is
+    known to the end of the month, one that charges daily to its newest day.
+    """
+    days = sums.select("part0", "day").unique().sort("part0", "day")
+    spans = days.group_by("part0").agg(
+        pl.col("day").max().alias("last"), pl.col("day").diff().dt.total_days().median().alias("gap")
+    )
     ends = {
-        str(name): covered_until([last], today) for name, last in sums.group_by("part0").agg(pl.max("day")).iter_rows()
+        str(name): covered_until([last + timedelta(days=max(0, round(gap or 1) - 1))], today)
+        for name, last, gap in spans.iter_rows()
     }
     newest = max(ends.values())
     over = tuple(sorted(name for name, end in ends.items() if (newest - end).days > LATE_DAYS_MAX))
