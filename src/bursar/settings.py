@@ -85,7 +85,10 @@ class Settings(BaseSettings):
     key_per_minute: int = Field(600, gt=0, description="Requests per minute for each key or person.")
     login_per_minute: int = Field(20, gt=0, description="Attempts to sign in per minute and address.")
     drain_seconds: int = Field(
-        0, ge=0, le=300, description="How long to answer on, not ready any more, when asked to stop; 10 behind a balancer."
+        0,
+        ge=0,
+        le=300,
+        description="How long to answer on, not ready any more, when asked to stop; 10 behind a balancer.",
     )
     pool_size: int = Field(8, gt=0, le=200, description="Database connections of one process.")
     worker_inside: bool = Field(True, description="Run the job worker inside `bursar up`.")

@@ -12,6 +12,7 @@ from bursar.infra.db import Database
 from bursar.infra.embedded_postgres import ADMIN, EmbeddedPostgres
 from bursar.infra.jobs import Context, GiveUp, Ticket
 from bursar.kernel.actor import Actor
+from tests.core.identity.house import House, cheap_means
 from tests.core.ledger.conftest import NOW, Accounts, Make
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -51,4 +52,15 @@ async def test_the_proof_is_quiet_until_something_does_not_hold(
 
     with pytest.raises(GiveUp, match="volumes are not the sum"):
         await jobs.prove.run(context(db, jobs.prove, actor), org=str(actor.org))
-    assert [job.name for job in jobs.JOBS] == ["ledger.expire", "ledger.prove"]
+    assert [job.name for job in jobs.JOBS] == ["ledger.expire", "ledger.nightly", "ledger.prove"]
+
+
+async def test_each_night_every_organisation_is_proved_once(db: Database) -> None:
+    people = House(db, cheap_means(url="http://test"))
+    orgs = [await people.organisation("Engines"), await people.organisation("Elsewhere")]
+    counts = [await jobs.nightly.run(Context(db, jobs.nightly, Ticket(1, 1, 0))) for _ in range(2)]
+
+    async with db.system("test") as tx:
+        rows = await tx.all("select args from procrastinate_jobs where task_name = 'ledger.prove' limit 9")
+    assert counts == [2, 2]
+    assert sorted(row.args["org"] for row in rows) == sorted(str(org) for org in orgs)

@@ -18,6 +18,7 @@ from bursar.core.operations.rules import Check, Measured, Objective
 from bursar.core.operations.tables import sample
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
+from bursar.infra.jobs import NOBODY
 from bursar.infra.metrics import BOUNDS_S, Metrics
 from bursar.infra.web import create_app
 from bursar.kernel.actor import Actor
@@ -249,3 +250,28 @@ async def test_metrics_and_performance_are_served(operator: httpx2.AsyncClient) 
     assert (api["budget"], api["share"]) == (0.5, 0.99)
     assert 'bursar_http_requests_total{method="GET",route="/health",status="200"} 3.0' in text.text
     assert text.headers["content-type"].startswith("text/plain")
+
+
+async def test_what_waits_for_somebody_is_told_with_its_way_out(db: Database, owner_url: str) -> None:
+    before = {check.name: check for check in await service.waiting_for_somebody(db)}
+    engine = sa.create_engine(owner_url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("insert into procrastinate_jobs (queue_name, task_name, status) values ('q', 't', 'failed')")
+        )
+        connection.execute(sa.text("alter table mail_outbox no force row level security"))
+        connection.execute(
+            sa.text(
+                "insert into mail_outbox (org, id, channel, recipient, template, state) values"
+                " (:org, gen_random_uuid(), 'mail', 'a@example.com', 'alert', 'unknown')"
+            ),
+            {"org": NOBODY},
+        )
+    engine.dispose()
+    after = {check.name: check for check in await service.waiting_for_somebody(db)}
+
+    assert [(name, check.ok) for name, check in before.items()] == [("jobs", True), ("mails", True), ("tenancy", True)]
+    assert [check.ok for check in after.values()] == [False] * 3
+    assert "1 gave up" in after["jobs"].detail
+    assert "1 may not have gone out, 0 given up" in after["mails"].detail
+    assert "mail_outbox" in after["tenancy"].detail

@@ -2,7 +2,9 @@
 
 from datetime import datetime
 
+from bursar.core.identity.organisations import service as organisations
 from bursar.core.ledger import service
+from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, GiveUp, job
 
@@ -23,6 +25,17 @@ async def expire(ctx: Context, *, org: str) -> int:
             return gone
 
 
+@job("ledger.nightly", attempts=5, seconds=600, cron="53 3 * * *")
+async def nightly(ctx: Context) -> int:
+    """Queue the proof of every organisation's books; safe to run twice: one that waits is not queued again."""
+    async with ctx.db.system("ledger") as tx:
+        orgs = await organisations.living(tx)
+    for org in orgs:
+        async with ctx.db.writing(ctx.actor(org)) as tx:
+            await jobs.enqueue(tx, "ledger.prove", once="nightly", key="ledger.prove")
+    return len(orgs)
+
+
 @job("ledger.prove", attempts=3, seconds=3600, rights=("ledger:read",))
 async def prove(ctx: Context, *, org: str) -> int:
     """Prove the books again from the transfers; a fault is final and loud.
@@ -36,4 +49,4 @@ async def prove(ctx: Context, *, org: str) -> int:
     return 0
 
 
-JOBS = (expire, prove)
+JOBS = (expire, nightly, prove)

@@ -179,3 +179,24 @@ def by_kind(rows: Iterable[tuple[str, Measured]]) -> Mapping[str, list[Measured]
     for kind, measured in rows:
         found.setdefault(kind, []).append(measured)
     return found
+
+
+def jobs_check(dead: int) -> Check:
+    """Judge the jobs that gave up after all their attempts."""
+    look = "; GET /v1/jobs?state=dead says why, POST /v1/jobs/{id}/retry tries again"
+    return Check("jobs", dead == 0, f"{dead} gave up{look}" if dead else "none gave up")
+
+
+def mails_check(unknown: int, given_up: int) -> Check:
+    """Judge the mails of which nobody knows whether they went out, and those that were given up."""
+    if not unknown and not given_up:
+        return Check("mails", True, "none in doubt")
+    again = "GET /v1/mails lists them, POST /v1/mails/{id}/send-again sends one that did not arrive"
+    return Check("mails", False, f"{unknown} may not have gone out, {given_up} given up; {again}")
+
+
+def tenancy_check(holes: Sequence[str]) -> Check:
+    """Judge what the lints of the catalogue found: each hole lets one organisation see or block another."""
+    if not holes:
+        return Check("tenancy", True, "row-level security is whole")
+    return Check("tenancy", False, f"{'; '.join(holes)[:300]}; run `bursar migrate`, and undo changes made by hand")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from bursar.core.identity.organisations import service as organisations
 from bursar.core.operations import rules, store
 from bursar.core.operations.rules import Check, Objective, Standing
 from bursar.infra import log
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, Tx
+from bursar.infra.jobs import NOBODY
 from bursar.infra.metrics import BOUNDS_S, METRICS, Metrics, exposition
 from bursar.infra.migrate import heads
 from bursar.kernel.actor import Actor
@@ -116,3 +118,16 @@ async def checks(db: Database, home: Path, more: Iterable[Callable[[], Check]] =
     usage = shutil.disk_usage(home)
     found.append(rules.disk_check(usage.free, usage.total))
     return found + [check() for check in more]
+
+
+async def waiting_for_somebody(db: Database) -> list[Check]:
+    """Return what nothing mends by itself: dead jobs, mails in doubt, holes in row-level security; over everybody."""
+    async with db.system("doctor") as tx:
+        dead, orgs = await store.dead_jobs(tx), await organisations.living(tx)
+    unknown = given_up = 0
+    for org in (NOBODY, *orgs):
+        async with db.reading(Actor(org, "system:doctor")) as tx:
+            counts = await store.mails_in_doubt(tx)
+        unknown, given_up = unknown + counts[0], given_up + counts[1]
+    faults = await db.catalogue_faults()
+    return [rules.jobs_check(dead), rules.mails_check(unknown, given_up), rules.tenancy_check([f.what for f in faults])]

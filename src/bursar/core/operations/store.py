@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from bursar.core.operations.rules import Measured, Objective
 from bursar.core.operations.tables import objective, sample
 from bursar.infra.db import Tx
+from bursar.infra.mail_tables import outbox
 from bursar.infra.metrics import BOUNDS_S, Sample
 
 SERIES_MAX = 20_000
@@ -87,3 +88,15 @@ async def objectives(tx: Tx) -> Sequence[Objective]:
 async def heads(tx: Tx) -> list[str]:
     """Return the migrations that the database is at."""
     return [row.version_num for row in await tx.all(sa.text("select version_num from alembic_version limit 100"))]
+
+
+async def dead_jobs(tx: Tx) -> int:
+    """Return how many jobs gave up; in a transaction without an organisation."""
+    return int(await tx.scalar("select count(*) from procrastinate_jobs where status = 'failed'"))
+
+
+async def mails_in_doubt(tx: Tx) -> tuple[int, int]:
+    """Return how many mails of one organisation may or may not have gone out, and how many were given up."""
+    states = [sa.func.count().filter(outbox.c.state == state).label(state) for state in ("unknown", "dead")]
+    row = await tx.one(sa.select(*states).where(tx.own(outbox)))
+    return (row.unknown, row.dead) if row else (0, 0)

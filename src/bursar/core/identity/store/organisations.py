@@ -68,7 +68,9 @@ async def due(tx: Tx, *, now: datetime) -> Sequence[UUID]:
 
 async def living(tx: Tx) -> Sequence[UUID]:
     """Return organisations that are not deleted, oldest first; in a transaction without one."""
-    wanted = sa.select(organisation.c.id).where(organisation.c.purge_after.is_(None), organisation.c.purged_at.is_(None))
+    wanted = sa.select(organisation.c.id).where(
+        organisation.c.purge_after.is_(None), organisation.c.purged_at.is_(None)
+    )
     return [row[0] for row in await tx.all(wanted.order_by(organisation.c.created_at).limit(LIVING_MAX))]
 
 
