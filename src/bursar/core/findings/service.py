@@ -8,6 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 from bursar.core.findings import rules, store
+from bursar.core.notices import service as notices
+from bursar.infra import jobs
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound
@@ -16,6 +18,12 @@ from bursar.kernel.money import Money
 
 Kept = rules.Kept
 Totals = rules.Totals
+
+EXPECT = "findings.expect"
+"""The job that keeps the level of an accepted finding."""
+
+ANNOUNCED_MAX = 50
+"""New findings of one run that are announced one by one, the dearest first; the last event says how many more there are."""
 
 _NAME = re.compile(r"[Ff]?(\d{1,12})")
 
@@ -75,12 +83,28 @@ async def raise_(tx: Tx, actor: Actor, *, kinds: Sequence[str], findings: Sequen
     ]
     gone = [kept for key, kept in held.items() if key not in wanted and kept.state is FindingState.NEW]
     fresh.sort(key=lambda one: (-one.worth.minor * one.confidence, one.kind, one.subject))
-    await store.insert(tx, fresh, first_number=await store.next_number(tx), now=now)
+    number = await store.next_number(tx)
+    await store.insert(tx, fresh, first_number=number, now=now)
     await store.refresh(tx, changed, now=now)
     await store.set_state(tx, [kept.id for kept in gone], FindingState.EXPIRED, now=now)
     await _net(tx)
+    await _announce_new(tx, fresh, first_number=number, now=now)
     returned = sum(1 for kept, _, state in changed if state is FindingState.NEW and kept.state is not FindingState.NEW)
     return Raised(len(fresh), len(changed) - returned, returned, len(gone))
+
+
+async def _announce_new(tx: Tx, fresh: Sequence[Finding], *, first_number: int, now: datetime) -> None:
+    """Tell subscribed endpoints of new findings, in the transaction that made them."""
+    for at, finding in enumerate(fresh[:ANNOUNCED_MAX]):
+        last = at == ANNOUNCED_MAX - 1
+        data = {
+            "finding": f"F{first_number + at}",
+            "kind": finding.kind,
+            "worth": finding.worth.on_the_wire(),
+            "more": len(fresh) - ANNOUNCED_MAX if last else 0,
+        }
+        if await notices.announce(tx, type_="finding.created", data=data, now=now) is None:
+            return  # nobody listens
 
 
 def _state_again(kept: Kept, finding: Finding, today: date) -> FindingState:
@@ -197,6 +221,8 @@ async def act(
     await store.record(tx, finding=kept.id, actor=actor.name, action=action, before=before, after=after, now=now)
     await store.change(tx, kept.id, values=_columns(after), now=now)
     await _net(tx)
+    if action in {"accept", "done"}:
+        await jobs.enqueue(tx, EXPECT, {"finding": str(kept.id)}, once=str(kept.id))
     return await get(tx, actor, name=name)
 
 
@@ -256,8 +282,19 @@ async def measure(
     low: Money,
     high: Money,
     now: datetime,
+    why: str = "",
 ) -> Kept:
-    """Record what a done saving really brought per year, with its 80 % interval.
+    """Record what a done saving really brought per year, with its 80 % interval, and announce it.
+
+    Args:
+        tx: Writing transaction.
+        actor: Needs ``finding:write``.
+        name: Short name such as ``F12``.
+        verified: What was saved a year.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        now: Instant.
+        why: The calculation in words; kept in the finding's history.
 
     Raises:
         Conflict: The finding is not done.
@@ -278,7 +315,13 @@ async def measure(
         "measured_low": low.minor,
         "measured_high": high.minor,
     }
+    after = {"state": state.value, "verified": verified.on_the_wire(), "why": why}
+    before = {"state": kept.state.value}
+    await store.record(tx, finding=kept.id, actor=actor.name, action="measure", before=before, after=after, now=now)
     await store.change(tx, kept.id, values=values, now=now)
+    data = {"finding": kept.name, "kind": kept.finding.kind, "promised": kept.finding.worth.on_the_wire()}
+    data |= {"verified": verified.on_the_wire(), "low": low.on_the_wire(), "high": high.on_the_wire()}
+    await notices.announce(tx, type_="finding.measured", data=data, now=now)
     return await get(tx, actor, name=name)
 
 

@@ -254,11 +254,11 @@ async def record(
 
 
 async def last_event(tx: Tx) -> Any | None:
-    """Return the newest event that is not undone, locked."""
+    """Return the newest action of a person that is not undone, locked."""
     t = tables.event.c
     return await tx.one(
         sa.select(tables.event)
-        .where(tx.own(tables.event), t.undone.is_(False), t.action != "undo")
+        .where(tx.own(tables.event), t.undone.is_(False), t.action.not_in(["undo", "measure"]))
         .order_by(t.at.desc(), t.id.desc())
         .limit(1)
         .with_for_update()

@@ -1,0 +1,65 @@
+"""Keep levels at acceptance, measure what is done, send digests."""
+
+from uuid import UUID
+
+from bursar.core.findings.digest import service as digest
+from bursar.core.findings.digest.service import Link
+from bursar.core.findings.measuring import service as measuring
+from bursar.core.findings.measuring.service import Facts
+from bursar.core.findings.service import EXPECT
+from bursar.core.identity.organisations import service as organisations
+from bursar.infra import jobs
+from bursar.infra.clock import utc_now
+from bursar.infra.jobs import Context, job
+
+MEASURE = "findings.measure"
+DIGEST = "findings.digest"
+READS = ("finding:read", "finding:write", "cost:read", "bank:read", "intake:read")
+
+
+@job(EXPECT, attempts=5, seconds=300, rights=READS)
+async def expect(ctx: Context, *, org: str, finding: str) -> None:
+    """Keep the level of a finding that was just accepted.
+
+    Safe to run twice: a level that was kept for this acceptance stays.
+    """
+    async with ctx.db.writing(ctx.actor(org)) as tx:
+        await measuring.expect(tx, ctx.actor(org), finding=UUID(finding), facts=ctx.tool(Facts), now=utc_now())
+
+
+@job(MEASURE, attempts=3, seconds=1800, rights=READS)
+async def measure(ctx: Context, *, org: str) -> list[str]:
+    """Measure the done findings of one organisation; safe to run twice: what is measured is not done any more."""
+    async with ctx.db.writing(ctx.actor(org)) as tx:
+        return await measuring.measure_done(tx, ctx.actor(org), facts=ctx.tool(Facts), now=utc_now())
+
+
+@job(DIGEST, attempts=5, seconds=300, rights=("finding:read", "member:read", "organisation:read"))
+async def send_digest(ctx: Context, *, org: str) -> int:
+    """Queue the digests of one organisation that are due; safe to run twice: a period is told once to each."""
+    async with ctx.db.writing(ctx.actor(org)) as tx:
+        return await digest.send(tx, ctx.actor(org), link=ctx.tool(Link).url, now=utc_now())
+
+
+async def _for_each(ctx: Context, name: str) -> int:
+    async with ctx.db.system(f"job:{ctx.job.name}") as tx:
+        orgs = await organisations.living(tx)
+    for org in orgs:
+        async with ctx.db.writing(ctx.actor(org)) as tx:
+            await jobs.enqueue(tx, name, once="all")
+    return len(orgs)
+
+
+@job("findings.measure_all", attempts=3, seconds=600, cron="43 5 * * *")
+async def measure_all(ctx: Context) -> int:
+    """Queue measuring for every organisation; safe to run twice: one that waits is not queued again."""
+    return await _for_each(ctx, MEASURE)
+
+
+@job("findings.digest_all", attempts=3, seconds=600, cron="13 6 * * *")
+async def digest_all(ctx: Context) -> int:
+    """Queue the digest for every organisation; safe to run twice: one that waits is not queued again."""
+    return await _for_each(ctx, DIGEST)
+
+
+JOBS = (expect, measure, send_digest, measure_all, digest_all)
