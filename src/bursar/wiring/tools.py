@@ -8,6 +8,9 @@ from bursar.connectors.prices import aws_bulk, azure_retail, gcp_catalog
 from bursar.connectors.prices.libcloud_pack import default_prices
 from bursar.core.audit import jobs as audit_jobs
 from bursar.core.audit.service import Means as AuditMeans
+from bursar.core.findings import jobs as findings_jobs
+from bursar.core.findings.digest.service import Link
+from bursar.core.findings.measuring.service import Facts
 from bursar.core.identity.organisations import jobs as organisations_jobs
 from bursar.core.identity.organisations.service import Erasers
 from bursar.core.identity.service import Means as IdentityMeans
@@ -25,6 +28,7 @@ from bursar.infra.mail_smtp import Smtp
 from bursar.parts.cloud.prices import jobs as prices_jobs
 from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue, PriceList
+from bursar.reports.levels import daily_of
 from bursar.settings import Settings
 from bursar.wiring.house import House, keyring_of
 
@@ -42,7 +46,8 @@ class Tools:
 
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
-        return (house, self.identity, self.audit, self.notices, self.mailer, self.erasers, self.prices)
+        measuring = Facts(daily_of(house.lake)), Link(house.settings.url)
+        return (house, self.identity, self.audit, self.notices, self.mailer, self.erasers, self.prices, *measuring)
 
 
 JOBS: tuple[Job, ...] = (
@@ -52,6 +57,7 @@ JOBS: tuple[Job, ...] = (
     *audit_jobs.JOBS,
     *organisations_jobs.JOBS,
     *ledger_jobs.JOBS,
+    *findings_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""
