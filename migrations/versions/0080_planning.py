@@ -3,6 +3,8 @@
 Additive: new tables only; the old version never reads them.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql as pg
@@ -18,8 +20,8 @@ INSTANT = sa.DateTime(timezone=True)
 UNITS = pg.ARRAY(sa.BigInteger)
 
 
-def _columns(kind: object, *names: str, empty: bool = False) -> list[sa.Column[object]]:
-    return [sa.Column(name, kind, nullable=empty) for name in names]  # type: ignore[call-overload]
+def _columns(kind: Any, *names: str, empty: bool = False) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, nullable=empty) for name in names]
 
 
 def upgrade() -> None:

@@ -19,7 +19,7 @@ STEPS_SHOWN = 14
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Forecast every series and store what is predicted.")
 @click.option("--key", default="", help="Show the stored forecast of this series: its id or its name.")
-@click.option("--horizon", type=click.IntRange(1, 730), default=None, help="Periods ahead; 92 days by default.")
+@click.option("--horizon", type=click.IntRange(1, 360), default=None, help="Periods ahead; 92 days by default.")
 @click.option("--grain", type=click.Choice(["day", "week", "month"]), default=None, help="Calendar.")
 @json_option
 @org_option

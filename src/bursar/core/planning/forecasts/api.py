@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bursar.core.planning.forecasts import service
 from bursar.core.planning.forecasts.rules import given
+from bursar.core.planning.forecasts.rules.stored import HORIZON_MAX
 from bursar.core.planning.forecasts.service import Answer, Drivers, Given, Moved, Run, Values, amount_of
 from bursar.core.planning.scores import service as scores
 from bursar.core.planning.scores.service import Record
@@ -21,7 +22,6 @@ from bursar.infra.web import As, In, Out, Router, TheDb, router
 from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
-from bursar.ml.forecast.panel import HORIZON_MAX
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 """Largest request with own numbers."""

@@ -91,8 +91,13 @@ async def forecast_all(
 
     Returns:
         One entry for each panel.
+
+    Raises:
+        Invalid: The horizon is out of range.
     """
     actor.must("forecast:write")
+    if horizon is not None and not 1 <= horizon <= stored.HORIZON_MAX:
+        raise Invalid(f"a horizon of {horizon} periods is not between 1 and {stored.HORIZON_MAX}")
     wanted = [(source, grain) for source in series.SOURCES for grain in (grains or GRAINS[source])]
     trees: list[Hierarchy] = []
     for source, grain in wanted:

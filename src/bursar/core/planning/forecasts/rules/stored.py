@@ -33,6 +33,9 @@ VARIANCE_LEAST = 1e-12
 HORIZONS = {Grain.DAY: 92, Grain.WEEK: 26, Grain.MONTH: 12}
 """Periods ahead that are forecast and stored by night."""
 
+HORIZON_MAX = 360
+"""Periods ahead in one call; the global models look back a year from what they forecast, so not further than that."""
+
 SEED = 0
 
 
