@@ -124,6 +124,8 @@ async def test_nesting_is_allowed_up_to_the_limit_and_no_further(writer: httpx2.
 
     assert allowed.status_code == 201, allowed.text
     problem(await writer.post("/v1/things", json=nested(JSON_DEPTH_MAX - 1)), 400, "malformed_body")
+    abyss = await writer.post("/v1/things", content=b"[" * 5000, headers={"content-type": "application/json"})
+    assert "nested deeper" in abyss.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/v1/things/a%00b", "/v1/things?after=%00"])

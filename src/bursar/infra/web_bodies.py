@@ -103,7 +103,8 @@ def parsed(body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody("it is not JSON") from error
+        deep = "depth limit" in error.msg  # the parser has a limit too, far above ours
+        raise MalformedBody(f"it is nested deeper than {JSON_DEPTH_MAX}" if deep else "it is not JSON") from error
     if b"\\u0000" in body or body.count(b"[") + body.count(b"{") > JSON_DEPTH_MAX:
         _walk(value)
     return value
