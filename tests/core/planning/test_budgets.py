@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bursar.core.findings import service as findings
 from bursar.core.intake.jobs import Importer
-from bursar.core.planning.budgets import rules, service
+from bursar.core.planning.budgets import service
+from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Threshold, Wanted
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.infra.db import Database, new_id

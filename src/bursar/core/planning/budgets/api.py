@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import Query, Response
 from pydantic import Field
 
-from bursar.core.planning.budgets import rules, service
+from bursar.core.planning.budgets import service
+from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Wanted
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake

@@ -1,7 +1,6 @@
 """Use cases of budgets: keep them, say where they stand, tell crossed thresholds once."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
@@ -13,8 +12,10 @@ import polars as pl
 
 from bursar.core.audit import service as audit
 from bursar.core.findings import service as findings
-from bursar.core.planning.budgets import rules, store
-from bursar.core.planning.budgets.rules import (
+from bursar.core.planning.budgets import store
+from bursar.core.planning.budgets.rules import limits as rules
+from bursar.core.planning.budgets.rules import spending
+from bursar.core.planning.budgets.rules.limits import (
     BUDGETS_MAX,
     KINDS,
     Ahead,
@@ -26,7 +27,6 @@ from bursar.core.planning.budgets.rules import (
 )
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.service import Run, Values
-from bursar.core.planning.rules.series import KEY_SEPARATOR
 from bursar.core.planning.series import rules as series_rules
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.service import Source
@@ -238,19 +238,21 @@ async def _status(tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, 
     facts = await series.facts(tx, inside, lake=lake, source=one.source)
     finer = rules.finer(source, one.filter)
     lines = source.rows(await lake.scan(tx, source.schema)) if finer else None
-    sums = _summed(source, facts.sums, one.filter) if lines is None else await _scanned(source, lines, one.filter)
-    spent = [_spent(sums, one.amount.currency, period) for period in periods[:-1] if period.start >= first]
-    actual = _spent(sums, one.amount.currency, current)
+    sums = (
+        spending.summed(source, facts.sums, one.filter) if lines is None else await _scanned(source, lines, one.filter)
+    )
+    spent = [spending.spent(sums, one.amount.currency, period) for period in periods[:-1] if period.start >= first]
+    actual = spending.spent(sums, one.amount.currency, current)
     may = rules.allowed(one, spent)
     mine = facts.sums.filter(pl.col("currency") == one.amount.currency)
     known = series_rules.complete_until(mine, now.date())[0] if mine.height else None
     ahead = await _ahead(tx, inside, one, source, current, known, lines, facts.sums)
-    complete = _spent(sums, one.amount.currency, current, until=known)
+    complete = spending.spent(sums, one.amount.currency, current, until=known)
     notes = (
         rules.NO_COMMITMENTS,
         *(ahead.notes if ahead else ("Nothing is forecast yet; `bursar forecast --all` does it.",)),
     )
-    others = _others(sums, one.amount.currency, current)
+    others = spending.others(sums, one.amount.currency, current)
     if others:
         notes = (*notes, f"Not counted, in other currencies: {', '.join(str(each) for each in others)}.")
 
@@ -276,40 +278,13 @@ async def _status(tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, 
     )
 
 
-def _matching(source: Source, filter_: Mapping[str, Sequence[str]]) -> list[pl.Expr]:
-    out = []
-    for name, values in filter_.items():
-        column = source.column(name)
-        assert column is not None, name
-        out.append(series_rules.text_of(column).is_in(list(values)))
-    return out
-
-
-def _summed(source: Source, sums: pl.DataFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    """Sum what counts exactly by currency and day, from the grouping of the series."""
-    chosen = [pl.col(f"part{source.levels.index(name)}").is_in(list(values)) for name, values in filter_.items()]
-    return sums.filter(*chosen).group_by("currency", "day").agg(pl.col("amount").sum())
-
-
 async def _scanned(source: Source, lines: pl.LazyFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
     """Sum what counts exactly by currency and day, from the lines, for a filter finer than the series."""
     day = pl.col(source.schema.day).cast(pl.Date).alias("day")
-    chosen = lines.filter(*_matching(source, filter_)).group_by("currency", day)
+    chosen = lines.filter(*spending.matching(source, filter_)).group_by("currency", day)
     return await asyncio.to_thread(
         lambda: chosen.agg(pl.col(source.amount).sum().alias("amount")).collect(engine="streaming")
     )
-
-
-def _spent(sums: pl.DataFrame, currency: str, period: Period, *, until: date | None = None) -> Money:
-    inside = (pl.col("currency") == currency) & pl.col("day").is_between(period.start, period.end, closed="left")
-    if until is not None:
-        inside &= pl.col("day") <= until
-    return Money.rounded(Decimal(sums.filter(inside)["amount"].sum() or 0), currency)
-
-
-def _others(sums: pl.DataFrame, currency: str, period: Period) -> tuple[Money, ...]:
-    found = sorted({str(one) for one in sums["currency"].unique().to_list()} - {currency})
-    return tuple(spent for one in found if (spent := _spent(sums, one, period)).minor)
 
 
 async def _ahead(
@@ -362,7 +337,7 @@ async def _leaves(
     """Return the forecasts that count: the one node that is the whole filter, or the leaves that match it."""
     values = await forecasts.values_of(tx, inside, run=run.id)
     if shares is None:
-        whole = _node_of(source, filter_)
+        whole = spending.node_of(source, filter_)
         exact = [one for one in values if one.key == whole]
         if exact:
             return [(exact[0], Decimal(1))]
@@ -374,14 +349,6 @@ async def _leaves(
     ]
 
 
-def _node_of(source: Source, filter_: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the key of the node that a filter is equal to; None when it is not one node."""
-    depth = len(filter_)
-    if set(filter_) != set(source.levels[:depth]) or any(len(values) != 1 for values in filter_.values()):
-        return None
-    return KEY_SEPARATOR.join(filter_[name][0] for name in source.levels[:depth]) or series_rules.TOTAL
-
-
 async def _shares(
     one: Budget, source: Source, known: date, lines: pl.LazyFrame | None, sums: pl.DataFrame
 ) -> dict[str, Decimal] | None:
@@ -391,19 +358,11 @@ async def _shares(
     since = known - timedelta(days=rules.SHARE_DAYS - 1)
     names = [f"part{at}" for at in range(len(source.levels))]
     recent = sums.filter((pl.col("currency") == one.amount.currency) & pl.col("day").is_between(since, known))
-    whole = _by_key(recent, names)
+    whole = spending.by_key(recent, names)
     day = pl.col(source.schema.day).cast(pl.Date)
     parts = [part.alias(name) for part, name in zip(series_rules.part_expressions(source), names, strict=True)]
     chosen = lines.filter(
-        pl.col("currency") == one.amount.currency, day.is_between(since, known), *_matching(source, one.filter)
+        pl.col("currency") == one.amount.currency, day.is_between(since, known), *spending.matching(source, one.filter)
     )
     mine = await asyncio.to_thread(lambda: chosen.select(*parts, pl.col(source.amount).alias("amount")).collect())
-    return rules.shares(whole, _by_key(mine, names))
-
-
-def _by_key(sums: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    out: dict[str, float] = defaultdict(float)
-    keyed = sums.with_columns(pl.concat_str(names, separator=KEY_SEPARATOR).alias("key"))
-    for key, amount in keyed.group_by("key").agg(pl.col("amount").cast(pl.Float64).sum()).iter_rows():
-        out[str(key)] += float(amount)
-    return out
+    return rules.shares(whole, spending.by_key(mine, names))

@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from bursar.core.planning.budgets.rules import BUDGETS_MAX, Budget, Cadence, RollOver, Status, Threshold
+from bursar.core.planning.budgets.rules.limits import BUDGETS_MAX, Budget, Cadence, RollOver, Status, Threshold
 from bursar.core.planning.budgets.tables import alert, budget
 from bursar.infra.db import Tx
 from bursar.kernel.money import Money
