@@ -1,5 +1,6 @@
 """Every file format Bursar reads, and the one function that runs in a parser's child process."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ import polars as pl
 
 from bursar.connectors.banks import BANK_FORMATS
 from bursar.connectors.bills import BILL_FORMATS
+from bursar.connectors.bills.source import PARQUET_MAGIC
 from bursar.infra.lake_stage import Staged, stage
 from bursar.kernel.connector import HEAD_BYTES_MAX, FileConnector, Head
 from bursar.kernel.lines import BANK_LINES, Parsed
@@ -38,6 +40,17 @@ def recognise(head: Head) -> list[tuple[float, FileConnector]]:
     return sorted((pair for pair in rated if pair[0] > 0), key=lambda pair: -pair[0])
 
 
+def head_of(path: Path, name: str) -> Head:
+    """Return the beginning of a document, with the column names of a Parquet file, which stand at its end."""
+    with path.open("rb") as file:
+        data = file.read(HEAD_BYTES_MAX)
+    columns: tuple[str, ...] = ()
+    if data.startswith(PARQUET_MAGIC):
+        with contextlib.suppress(pl.exceptions.PolarsError, OSError):  # a cut file is refused by its own connector
+            columns = tuple(pl.read_parquet_schema(path))
+    return Head(name=name, data=data, size=path.stat().st_size, columns=columns)
+
+
 def read_document(document: str, name: str, out: str, options: Mapping[str, str]) -> dict[str, Any]:
     """Recognise, parse and stage one decompressed document.
 
@@ -52,8 +65,7 @@ def read_document(document: str, name: str, out: str, options: Mapping[str, str]
         ``balances``, ``notes``, ``problems``; ``schema`` is null when no format is certain enough.
     """
     path = Path(document)
-    with path.open("rb") as file:
-        head = Head(name=name, data=file.read(HEAD_BYTES_MAX), size=path.stat().st_size)
+    head = head_of(path, name)
     rated = recognise(head)
     forced = options.get("format", "")
     if forced:

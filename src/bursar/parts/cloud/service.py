@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
+import polars as pl
 
 from bursar.core.intake import service as intake
 from bursar.infra.db import Tx
@@ -14,12 +15,14 @@ from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid
 from bursar.kernel.finding import Finding, SourceRow
-from bursar.kernel.period import Period
+from bursar.kernel.period import Period, add_months, month_of
 from bursar.parts.cloud import store
-from bursar.parts.cloud.rules import allocation, charges, invoices, queries, savings
+from bursar.parts.cloud.rules import allocation, charges, endings, invoices, queries, savings, trends
 from bursar.parts.cloud.rules import bridge as bridges
 from bursar.parts.cloud.rules import commitments as planner
 from bursar.parts.cloud.rules.dimensions import CostKind
+from bursar.parts.cloud.rules.history import HISTORY_MONTHS, History, complete, history
+from bursar.parts.cloud.rules.telling import Noticed
 
 KINDS = savings.KINDS
 """Every kind of finding this part raises."""
@@ -29,7 +32,11 @@ ADVICE_DAYS = 30
 """Savings are looked for in the last thirty days that bills cover."""
 
 DOUBLE_LEAST = "1"
-"""Smallest line, in major units, whose repetition is worth telling."""
+"""Smallest line, in major units, whose repetition in the last days is worth telling."""
+
+DOUBLE_LEAST_OF_OLD = "50"
+DOUBLE_MONTHS = 12
+"""Older doubles are looked for among larger lines only, and no further back than anybody would correct them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,10 @@ async def covered(tx: Tx, actor: Actor, *, lake: Lake, engine: str = DUCKDB) -> 
     """Return the days from the first to the last that any usage is billed for; None without any bill."""
     actor.must("cost:read")
     rows = await store.ask(tx, lake, queries.last_day(), period=None, engine=engine)
-    first, last = rows.row(0)
-    return None if last is None else Period(first, last + timedelta(days=1))
+    if rows.is_empty():
+        return None
+    first, last = rows.select(pl.col("first").min(), pl.col("last").max()).row(0)
+    return Period(first, last + timedelta(days=1))
 
 
 async def bridge(
@@ -121,49 +130,111 @@ def _cell(row: Mapping[str, object]) -> bridges.Cell:
 async def advise(
     tx: Tx, actor: Actor, *, lake: Lake, now: datetime, period: Period | None = None, engine: str = DUCKDB
 ) -> list[Finding]:
-    """Return what the bills of a period show to be worth doing, netted per resource.
+    """Return what the bills show to be worth doing, netted per resource.
 
     Args:
         tx: Reading transaction.
         actor: Needs the rights ``cost:read`` and ``intake:read``.
         lake: The lake.
         now: Days after it are no facts.
-        period: The days looked at; the last thirty that bills cover when None.
+        period: The days looked at; of each provider the last thirty that its bills cover when None.
         engine: Where the queries run.
     """
     actor.must("cost:read")
-    if period is None:
-        seen = await covered(tx, actor, lake=lake, engine=engine)
-        if seen is None:
-            return []
-        end = min(seen.end, now.date() + timedelta(days=1))
-        start = max(seen.start, end - timedelta(days=ADVICE_DAYS))
-        if start >= end:
-            return []
-        period = Period(start, end)
-    uses = await store.ask(tx, lake, queries.uses(period), period=period, engine=engine)
-    twice = await store.ask(tx, lake, queries.doubles(period, DOUBLE_LEAST), period=period, engine=engine)
-    days = await store.ask(
-        tx, lake, queries.transfer_days(period, charges.TRANSFER_WORDS), period=period, engine=engine
+    rows = await store.ask(tx, lake, queries.last_day(), period=None, engine=engine)
+    covers = {name: span for name, *days in rows.iter_rows() if (span := _cover(*days, now.date()))}
+    if not covers:
+        return []
+    looked: dict[Period, list[str]] = {}
+    for provider, span in covers.items():
+        looked.setdefault(period or _recent(span), []).append(provider)
+    since = add_months(max(span.end for span in covers.values()), -HISTORY_MONTHS)
+    months = await store.ask(
+        tx, lake, queries.months(since), period=Period(since, now.date() + timedelta(days=1)), engine=engine
     )
-    advice = savings.look(uses, period)
-    ids = [one.resource_id for one in advice] + twice["resource_id"].to_list()
-    ids += uses["commitment_discount_id"].drop_nulls().unique().to_list()
-    rows = await _rows(tx, actor, lake, period, ids)
+    seen = history(months, covers)
+    found: list[Finding] = []
+    for days, providers in sorted(looked.items(), key=lambda one: (one[0].start, one[0].end)):
+        found += await _standing(tx, actor, lake, days, providers, covers, seen, engine)
+    noticed = [*trends.trends(seen), *endings.endings(seen), *await _doubled(tx, lake, covers, looked, seen, engine)]
+    return [*found, *await _shown(tx, actor, lake, noticed)]
+
+
+def _cover(first: date, last: date, ended: date, today: date) -> Period | None:
+    """Return the days that a provider's bills cover; a monthly fee covers its month, but nobody knows tomorrow's bill."""
+    end = min(max(ended, last + timedelta(days=1)), today + timedelta(days=1))
+    return Period(first, end) if first < end else None
+
+
+def _recent(span: Period) -> Period:
+    return Period(max(span.start, span.end - timedelta(days=ADVICE_DAYS)), span.end)
+
+
+def _last_month(covers: Mapping[str, Period], providers: Sequence[str], days: Period) -> Period:
+    """Return the last month that the bills of ``providers`` cover wholly, else ``days``: commitments are billed by month."""
+    end = month_of(min(covers[name].end for name in providers))
+    start = add_months(end, -1)
+    whole = all(complete(start, month_of(covers[name].start), covers[name].end) for name in providers)
+    return Period(start, end) if whole else days
+
+
+async def _standing(
+    tx: Tx, actor: Actor, lake: Lake, days: Period, providers: Sequence[str], covers: Mapping[str, Period], seen: History,
+    engine: str,
+) -> list[Finding]:  # fmt: skip
+    """Return what the last days of some providers' bills show."""
+    uses = await store.ask(tx, lake, queries.uses(days, providers), period=days, engine=engine)
+    moved = await store.ask(
+        tx, lake, queries.transfer_days(days, charges.TRANSFER_WORDS, providers), period=days, engine=engine
+    )
+    month = _last_month(covers, providers, days)
+    committed = await store.ask(tx, lake, queries.commitments(month, providers), period=month, engine=engine)
+    advice = savings.look(uses, days, seen)
+    rows = await _rows(tx, actor, lake, days, [one.resource_id for one in advice])
+    unused = await _rows(tx, actor, lake, month, committed["commitment_discount_id"].unique().to_list())
     return [
-        *savings.findings(advice, period, rows),
-        *charges.unused_commitments(uses, period, rows),
-        *charges.doubles(twice, period, rows),
-        *charges.untagged(uses, period),
-        *charges.transfer_jumps(days, period),
+        *savings.findings(advice, days, rows),
+        *charges.unused_commitments(committed, month, unused),
+        *charges.untagged(uses, days),
+        *charges.transfer_jumps(moved, days),
     ]
+
+
+async def _doubled(
+    tx: Tx, lake: Lake, covers: Mapping[str, Period], looked: Mapping[Period, Sequence[str]], seen: History, engine: str
+) -> list[Noticed]:
+    """Return charges billed twice: large ones of a year, and all of the last days."""
+    end = max(span.end for span in covers.values())
+    asked = [(Period(add_months(end, -DOUBLE_MONTHS), end), DOUBLE_LEAST_OF_OLD)]
+    asked += [
+        (Period(month_of(days.start), days.end), DOUBLE_LEAST) for days in sorted(looked, key=lambda one: one.start)
+    ]
+    frames = [
+        await store.ask(tx, lake, queries.doubles(days, least), period=days, engine=engine) for days, least in asked
+    ]
+    return charges.doubles(pl.concat(frames, how="vertical_relaxed").unique(maintain_order=True), seen)
+
+
+async def _shown(tx: Tx, actor: Actor, lake: Lake, noticed: Sequence[Noticed]) -> list[Finding]:
+    """Return findings with the dearest of the rows that show them."""
+    if not noticed:
+        return []
+    wanted = [(index, key, one.start, one.end) for index, one in enumerate(noticed) for key in one.keys]
+    frame = await store.rows_of_keys(tx, lake, wanted)
+    found, totals = await _sources(tx, actor, frame)
+    return [one.shown(found.get(str(index), []), totals.get(str(index), 0)) for index, one in enumerate(noticed)]
 
 
 async def _rows(tx: Tx, actor: Actor, lake: Lake, period: Period, ids: Sequence[str]) -> savings.Rows:
     """Return what finds the source rows of a resource or commitment."""
     if not ids:
         return lambda _: ((), 0)
-    frame = await store.telling_rows(tx, lake, period, ids=ids)
+    found, totals = await _sources(tx, actor, await store.telling_rows(tx, lake, period, ids=ids))
+    return lambda identifier: (found.get(identifier, []), totals.get(identifier, 0))
+
+
+async def _sources(tx: Tx, actor: Actor, frame: pl.DataFrame) -> tuple[dict[str, list[SourceRow]], dict[str, int]]:
+    """Return source rows, with the names of their files, and how many there are, by id."""
     batches = [UUID(batch) for batch in frame["batch"].unique().to_list() if batch]
     files = await intake.file_names(tx, actor, batches=batches) if batches else {}
     found: dict[str, list[SourceRow]] = {}
@@ -173,7 +244,7 @@ async def _rows(tx: Tx, actor: Actor, lake: Lake, period: Period, ids: Sequence[
         one = SourceRow(row["batch"], file, row["row"], row["text"][:200], row["cost"], row["currency"])
         found.setdefault(row["id"], []).append(one)
         totals[row["id"]] = row["total"]
-    return lambda identifier: (found.get(identifier, []), totals.get(identifier, 0))
+    return found, totals
 
 
 async def allocate(

@@ -1,7 +1,7 @@
 """What cloud reads of the lake, one function per question; rows come back as frames."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 from sqlglot import exp
@@ -11,6 +11,7 @@ from bursar.infra.lake import Lake
 from bursar.infra.lake_query import query
 from bursar.kernel.lines import COST_LINES, INVOICE_DETAIL_LINES
 from bursar.kernel.period import Period, add_months
+from bursar.parts.cloud.rules.telling import KEY_COLUMNS, KEY_SEPARATOR, line_key
 
 ROWS_A_RESOURCE = 5
 
@@ -38,31 +39,66 @@ async def telling_rows(tx: Tx, lake: Lake, period: Period, *, ids: Sequence[str]
     Returns:
         Columns ``id``, ``batch``, ``row``, ``text``, ``cost``, ``currency``, ``total`` (lines of that id).
     """
-    lines = await lake.scan(tx, COST_LINES, months=around(period))
-    if "batch" not in lines.collect_schema().names():
-        lines = lines.with_columns(pl.lit("").alias("batch"))
+    lines = await _lines(tx, lake, around(period))
     day = pl.col("charge_period_start").dt.date()
     wanted = pl.Series("id", sorted(set(ids)), dtype=pl.String())
     unused = pl.col("commitment_discount_status").fill_null("").eq("Unused")
     name = pl.when(unused).then(pl.col("commitment_discount_id")).otherwise(pl.col("resource_id"))
+    kept = lines.filter((day >= period.start) & (day < period.end)).with_columns(name.alias("id"))
+    return _dearest(kept.filter(pl.col("id").is_in(wanted.implode())))
+
+
+async def rows_of_keys(tx: Tx, lake: Lake, wanted: Sequence[tuple[int, str, date, date]]) -> pl.DataFrame:
+    """Return the dearest lines by number, of keys (:func:`~…rules.telling.line_key`) between two days, both included.
+
+    Returns:
+        As :func:`telling_rows`; ``id`` is the number as text.
+    """
+    asked = pl.DataFrame(wanted, schema=["id", "key", "from", "to"], orient="row").with_columns(
+        pl.col("id").cast(pl.String)
+    )
+    days = Period(asked["from"].min(), asked["to"].max() + timedelta(days=1))
+    services = pl.Series(sorted({key.split(KEY_SEPARATOR)[SERVICE] for key in asked["key"].to_list()}))
+    lines = await _lines(tx, lake, around(days))
+    day = pl.col("charge_period_start").dt.date()
+    kept = (
+        lines.filter((day >= days.start) & (day < days.end))
+        .filter(pl.col("service_name").fill_null("").is_in(services.implode()))
+        .with_columns(line_key().alias("key"), day.alias("day"))
+        .join(asked.lazy(), on="key")
+        .filter(pl.col("day").is_between("from", "to"))
+    )
+    return _dearest(kept)
+
+
+SERVICE = KEY_COLUMNS.index("service_name")
+
+
+async def _lines(tx: Tx, lake: Lake, months: Iterable[date]) -> pl.LazyFrame:
+    lines = await lake.scan(tx, COST_LINES, months=months)
+    if "batch" not in lines.collect_schema().names():
+        lines = lines.with_columns(pl.lit("").alias("batch"))
+    return lines
+
+
+def _dearest(lines: pl.LazyFrame) -> pl.DataFrame:
+    """Return the dearest lines of each ``id``."""
     words = [
-        day.cast(pl.String),
+        pl.col("charge_period_start").dt.date().cast(pl.String),
         pl.col("service_name").fill_null(""),
         pl.coalesce("charge_description", "sku_meter").fill_null(""),
     ]
     return (
-        lines.filter((day >= period.start) & (day < period.end))
-        .select(
-            name.alias("id"),
+        lines.select(
+            "id",
             "batch",
             "row",
             pl.concat_str(words, separator=" ").alias("text"),
             pl.coalesce("effective_cost", "billed_cost").alias("cost"),
             "currency",
         )
-        .filter(pl.col("id").is_in(wanted.implode()))
         .with_columns(pl.len().over("id").alias("total"))
-        .sort("cost", descending=True)
+        .sort("cost", "row", descending=[True, False])
         .group_by("id", maintain_order=True)
         .head(ROWS_A_RESOURCE)
         .collect()

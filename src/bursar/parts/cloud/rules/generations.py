@@ -1,30 +1,44 @@
 """Newer or cheaper families of the same shape, with the list prices that prove it."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 import polars as pl
 
-from bursar.parts.cloud.rules.waste import COLUMNS
+from bursar.parts.cloud.rules.waste import COLUMNS, NAME_TAG
 
 PRICED_ON = date(2025, 3, 2)
-PRICED_WHERE = "AWS public on-demand price, Linux, us-east-1"
+PRICED_WHERE = {
+    "aws": "AWS public on-demand price, Linux, us-east-1",
+    "azure": "Azure public pay-as-you-go price, Linux, West Europe",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one family to another, with the hourly list price of the ``large`` size of each (or the size named).
+    """From one family to another, with the hourly list price of one size of each; other sizes cost in proportion.
 
-    ``arm`` marks a change of processor architecture, which software has to allow.
+    Attributes:
+        family: The family, as :func:`family_of` returns it.
+        to: The successor, as people know it.
+        size: The instance type whose prices are named.
+        size_to: Its successor.
+        price: Hourly price of ``size``, USD.
+        price_to: Hourly price of ``size_to``, USD.
+        arm: A change of processor architecture, which software has to allow.
+        provider: Whose family it is.
     """
 
     family: str
     to: str
     size: str
+    size_to: str
     price: Decimal
     price_to: Decimal
     arm: bool = False
+    provider: str = "aws"
 
     @property
     def share(self) -> Decimal:
@@ -33,7 +47,11 @@ class Step:
 
 
 def _step(family: str, to: str, size: str, price: str, price_to: str, *, arm: bool = False) -> Step:
-    return Step(family, to, size, Decimal(price), Decimal(price_to), arm)
+    return Step(family, to, f"{family}.{size}", f"{to}.{size}", Decimal(price), Decimal(price_to), arm)
+
+
+def _azure(family: str, to: str, size: str, size_to: str, price: str, price_to: str) -> Step:
+    return Step(family, to, size, size_to, Decimal(price), Decimal(price_to), provider="azure")
 
 
 STEPS = (
@@ -50,32 +68,63 @@ STEPS = (
     _step("c5", "c6g", "large", "0.085", "0.068", arm=True),
     _step("r5", "r6g", "large", "0.126", "0.1008", arm=True),
     _step("t3", "t4g", "large", "0.0832", "0.0672", arm=True),
+    _azure("d", "Dv4 or newer", "Standard_D3", "Standard_D4_v4", "0.336", "0.23"),
+    _azure("d v2", "Dv4 or newer", "Standard_D3_v2", "Standard_D4_v4", "0.272", "0.23"),
+    _azure("ds v2", "Dsv4 or newer", "Standard_DS3_v2", "Standard_D4s_v4", "0.272", "0.23"),
+    _azure("d1x v2", "Ev4 or newer", "Standard_D12_v2", "Standard_E4_v4", "0.379", "0.304"),
+    _azure("ds1x v2", "Esv4 or newer", "Standard_DS12_v2", "Standard_E4s_v4", "0.379", "0.304"),
+    _azure("f", "Fsv2", "Standard_F4", "Standard_F4s_v2", "0.227", "0.194"),
+    _azure("fs", "Fsv2", "Standard_F4s", "Standard_F4s_v2", "0.227", "0.194"),
 )
 """A test compares them with the price data of apache-libcloud."""
 
-BY_FAMILY = {step.family: step for step in STEPS}
+BY_FAMILY = {(step.provider, step.family): step for step in STEPS}
 GENERATION = "cloud.previous_generation"
 ARCHITECTURE = "cloud.cheaper_architecture"
 
 
+_AWS = re.compile(r"([a-z0-9]+)\.[a-z0-9-]+")
+_AZURE = re.compile(r"standard_([a-z]+)(\d+)(?:-\d+)?([a-z]*)((?:_v\d+)?)")
+
+
+def family_of(instance_type: str) -> tuple[str, str] | None:
+    """Return the provider and family of an instance type; None where it has neither's form.
+
+    Azure's sizes 11 to 15 of the D series have twice the memory: a family of their own, ``d1x v2``.
+    """
+    name = instance_type.strip().lower()
+    if found := _AWS.fullmatch(name):
+        return "aws", found[1]
+    if found := _AZURE.fullmatch(name):
+        letters, number, more, version = found.groups()
+        large = "1x" if letters in {"d", "ds"} and len(number) > 1 and number.startswith("1") else ""
+        return "azure", f"{letters}{large}{more}{version.replace('_', ' ')}"
+    return None
+
+
 def upgrades(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return AWS instances of a family with a cheaper successor, from :func:`~bursar.parts.cloud.rules.waste.resources`.
+    """Return instances of a family with a cheaper successor, from :func:`~bursar.parts.cloud.rules.waste.resources`.
 
     ``detail`` is the instance type. Only on-demand use counts: a commitment would go on being paid.
     """
-    family = pl.col("instance_type").str.extract(r"^([a-z0-9]+)\.[a-z0-9-]+$")
-    kinds = {step.family: ARCHITECTURE if step.arm else GENERATION for step in STEPS}
+    types = rows["instance_type"].drop_nulls().unique().to_list()
+    steps = {name: BY_FAMILY[family] for name in types if (family := family_of(name)) in BY_FAMILY}
+    kinds = {name: ARCHITECTURE if step.arm else GENERATION for name, step in steps.items()}
+    whose = {name: step.provider for name, step in steps.items()}
     found = rows.filter(
-        (pl.col("provider") == "aws")
+        pl.col("instance_type").is_in(list(steps))
         & (pl.col("service_category") == "Compute")
         & pl.col("pricing_category").fill_null("Standard").eq("Standard")
-        & family.is_in(list(kinds))
         & ~pl.col("text").str.contains("windows|sql|runinstances:0[0-9a-z]{3}")
-    ).with_columns(family.replace_strict(kinds, return_dtype=pl.String()).alias("kind"))
+    ).with_columns(
+        pl.col("instance_type").replace_strict(kinds, default=None, return_dtype=pl.String()).alias("kind"),
+        pl.col("instance_type").replace_strict(whose, default=None, return_dtype=pl.String()).alias("_whose"),
+    )
     return (
-        found.group_by("resource", "currency", "kind", maintain_order=True)
+        found.filter(pl.col("provider") == pl.col("_whose"))
+        .group_by("resource", "currency", "kind", maintain_order=True)
         .agg(
-            pl.coalesce("resource_name", "resource_id").first().alias("name"),
+            pl.coalesce("resource_name", pl.col("tags").str.extract(NAME_TAG), "resource_id").first().alias("name"),
             pl.col("cost").sum(),
             pl.col("resource_cost").first(),
             pl.col("resource_id").first(),
@@ -87,4 +136,6 @@ def upgrades(rows: pl.DataFrame) -> pl.DataFrame:
 
 def step_of(instance_type: str) -> Step:
     """Return the step for an instance type that :func:`upgrades` found."""
-    return BY_FAMILY[instance_type.split(".", 1)[0]]
+    family = family_of(instance_type)
+    assert family is not None
+    return BY_FAMILY[family]

@@ -8,13 +8,16 @@ from sqlglot import exp
 
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.period import Period
-from bursar.parts.cloud.rules.dimensions import CostKind, column, cost, day, dimension
+from bursar.parts.cloud.rules.dimensions import CostKind, column, cost, day, dimension, month
 from bursar.parts.cloud.rules.filters import parse_filter
 
 DIMENSIONS_MAX = 8
 GROUPS_MAX = 10_000
 USES_MAX = 300_000
 """Most resource and meter pairs that savings are looked for on; the dearest come first."""
+
+MONTHS_MAX = 400_000
+"""Most charges times months that the past is looked at for; the dearest charges come first."""
 
 COST = "cost"
 
@@ -86,9 +89,24 @@ def costs(asked: CostQuery) -> exp.Query:
 
 
 def last_day() -> exp.Query:
-    """Return the query for the first and last day that any usage line begins on."""
+    """Return the query for the first and last day that any usage line of each provider begins on, and its last that ends.
+
+    A monthly fee begins on the first of its month and covers all of it: ``ended`` is the day after the last one covered.
+    """
     usage = column("charge_category").eq(exp.Literal.string("Usage"))
-    return exp.select(exp.func("min", day()).as_("first"), exp.func("max", day()).as_("last")).from_(COST).where(usage)
+    end = exp.func("coalesce", column("charge_period_end"), column("charge_period_start"))
+    return (
+        exp.select(
+            "provider",
+            exp.func("min", day()).as_("first"),
+            exp.func("max", day()).as_("last"),
+            exp.cast(exp.func("max", end), "date").as_("ended"),
+        )
+        .from_(COST)
+        .where(usage)
+        .group_by("provider")
+        .order_by("provider")
+    )
 
 
 BRIDGE_KEYS = (
@@ -135,9 +153,18 @@ USE_KEYS = (
 )  # fmt: skip
 
 
-def uses(period: Period) -> exp.Query:
-    """Return the query for what savings rules look at: one row per resource, meter and way of paying."""
-    return (
+def _of(providers: Sequence[str]) -> exp.Expr:
+    return column("provider").isin(*[exp.Literal.string(name) for name in providers])
+
+
+def uses(period: Period, providers: Sequence[str] = ()) -> exp.Query:
+    """Return the query for what savings rules look at: one row per resource, meter and way of paying.
+
+    Args:
+        period: Days looked at.
+        providers: Whose charges; everybody's when empty.
+    """
+    query = (
         exp.select(
             *USE_KEYS,
             exp.func("sum", cost(CostKind.EFFECTIVE)).as_("cost"),
@@ -153,22 +180,79 @@ def uses(period: Period) -> exp.Query:
         .order_by(exp.Ordered(this=exp.column("cost"), desc=True, nulls_first=False))
         .limit(USES_MAX)
     )
+    return query.where(_of(providers)) if providers else query
+
+
+def commitments(period: Period, providers: Sequence[str]) -> exp.Query:
+    """Return the query for what was used and not used of each commitment."""
+    keys = ("provider", "commitment_discount_id", "commitment_discount_status", "currency")
+    return (
+        exp.select(*keys, exp.func("sum", cost(CostKind.EFFECTIVE)).as_("cost"))
+        .from_(COST)
+        .where(within(period))
+        .where(_of(providers))
+        .where(column("commitment_discount_id").is_(exp.null()).not_())
+        .group_by(*[exp.Literal.number(index + 1) for index in range(len(keys))])
+        .limit(USES_MAX)
+    )
+
+
+MONTH_KEYS = (
+    "provider", "billing_account_id", "sub_account_id", "service_name", "service_category", "resource_id", "sku_meter",
+    "instance_type", "charge_category", "pricing_category", "pricing_unit", "commitment_discount_status", "currency",
+)  # fmt: skip
+
+
+def months(since: date) -> exp.Query:
+    """Return the query for the history: one row per charge and month from ``since`` on; the dearest charges whole.
+
+    Of what is no usage the description tells charges apart; of usage it may hold the price, which must not.
+    """
+    usage = column("charge_category").eq(exp.Literal.string("Usage"))
+    what = exp.Case().when(usage, exp.Literal.string("")).else_(column("charge_description"))
+    count = len(MONTH_KEYS) + 1
+    kept = exp.select(
+        *MONTH_KEYS,
+        what.as_("what"),
+        month().as_("month"),
+        exp.func("sum", cost(CostKind.EFFECTIVE)).as_("cost"),
+        exp.func("sum", exp.func("coalesce", column("contracted_cost"), column("billed_cost"))).as_("price_cost"),
+        exp.func("sum", column("pricing_quantity")).as_("quantity"),
+        exp.func("count", exp.Star()).as_("lines"),
+        *[
+            exp.func("max", column(name)).as_(name)
+            for name in ("tags", "resource_name", "resource_type", "charge_description")
+        ],
+        exp.func("min", day()).as_("first_day"),
+        exp.func("max", day()).as_("last_day"),
+    )
+    start = column("charge_period_start") >= _midnight(since)
+    kept = kept.from_(COST).where(start).group_by(*[exp.Literal.number(index + 1) for index in range(count + 1)])
+    same = [exp.column(name) for name in (*MONTH_KEYS, "what")]
+    whole = exp.Window(this=exp.func("sum", exp.column("cost")), partition_by=same)
+    order = exp.Ordered(this=exp.column("_whole"), desc=True, nulls_first=False)
+    return exp.select("*", whole.as_("_whole")).from_(kept.subquery("kept")).order_by(order).limit(MONTHS_MAX)
 
 
 DOUBLE_KEYS = (
     "provider", "billing_account_id", "sub_account_id", "service_name", "resource_id", "sku_id", "sku_price_id", "sku_meter",
     "operation", "charge_description", "charge_period_start", "charge_period_end", "pricing_quantity", "billed_cost",
-    "region_id", "availability_zone", "tags", "currency",
+    "region_id", "availability_zone", "tags", "currency", "charge_category", "pricing_unit",
 )  # fmt: skip
 
 
 def doubles(period: Period, least: str) -> exp.Query:
-    """Return the query for lines that appear more than once with every telling column equal."""
+    """Return the query for lines of at least ``least`` that appear more than once with every telling column equal.
+
+    Usage without a resource is left out: bills without resource ids repeat such lines rightly.
+    """
+    named = column("resource_id").is_(exp.null()).not_()
+    bought = column("charge_category").eq(exp.Literal.string("Purchase"))
     return (
         exp.select(*DOUBLE_KEYS, exp.func("count", exp.Star()).as_("times"))
         .from_(COST)
         .where(within(period))
-        .where(column("resource_id").is_(exp.null()).not_())
+        .where(exp.or_(named, bought))
         .where(column("billed_cost") >= exp.cast(exp.Literal.string(least), "decimal(38, 15)"))
         .group_by(*[exp.Literal.number(index + 1) for index in range(len(DOUBLE_KEYS))])
         .having(exp.func("count", exp.Star()) > exp.Literal.number(1))
@@ -177,7 +261,7 @@ def doubles(period: Period, least: str) -> exp.Query:
     )
 
 
-def transfer_days(period: Period, words: Sequence[str]) -> exp.Query:
+def transfer_days(period: Period, words: Sequence[str], providers: Sequence[str] = ()) -> exp.Query:
     """Return the query for the daily cost of data transfer per account and service."""
     meter = exp.func(
         "lower", exp.func("coalesce", column("sku_meter"), column("charge_description"), exp.Literal.string(""))
@@ -186,7 +270,7 @@ def transfer_days(period: Period, words: Sequence[str]) -> exp.Query:
         exp.func("instr", meter.copy(), exp.Literal.string(word), dialect="duckdb") > exp.Literal.number(0)
         for word in words
     ]
-    return (
+    query = (
         exp.select(
             "provider",
             "sub_account_id",
@@ -200,6 +284,7 @@ def transfer_days(period: Period, words: Sequence[str]) -> exp.Query:
         .where(exp.or_(*named))
         .group_by(*[exp.Literal.number(index + 1) for index in range(5)])
     )
+    return query.where(_of(providers)) if providers else query
 
 
 def invoice_totals(months: Sequence[date]) -> exp.Query:

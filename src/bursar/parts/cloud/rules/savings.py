@@ -9,7 +9,8 @@ import polars as pl
 from bursar.kernel.finding import Evidence, Finding, Part, PriceUsed, SourceRow
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
-from bursar.parts.cloud.rules import generations, waste
+from bursar.parts.cloud.rules import endings, generations, orphans, trends, waste
+from bursar.parts.cloud.rules.history import History
 from bursar.parts.cloud.rules.netting import PRECISION, Saving, floored, net
 
 DAYS_A_YEAR = 365
@@ -29,6 +30,9 @@ KINDS = (
     "cloud.duplicate_charge",
     "cloud.untagged_spend",
     "cloud.transfer_jump",
+    orphans.DATABASE_IDLE.kind,
+    *trends.KINDS,
+    *endings.KINDS,
 )
 """Every kind of finding this part raises."""
 
@@ -61,14 +65,19 @@ def _short(name: str) -> str:
     return tail if len(tail) <= NAME_CHARS_MAX else "…" + tail[-(NAME_CHARS_MAX - 1) :]
 
 
-def look(uses: pl.DataFrame, period: Period) -> list[Advice]:
-    """Return every advice that the uses of ``period`` support, before netting."""
+def look(uses: pl.DataFrame, period: Period, seen: History | None = None) -> list[Advice]:
+    """Return every advice that the uses of ``period`` and what was ``seen`` before support, before netting."""
     rows = waste.resources(uses)
     found: list[Advice] = []
     if rows.is_empty():
         return found
+    if seen is not None:
+        found += _told(orphans.outlived_disks(rows, seen), period, orphans.DISK_OUTLIVED)
+        found += _told(orphans.idle_databases(rows, seen), period, orphans.DATABASE_IDLE)
+    known = {(one.saving.kind, one.saving.resource) for one in found}
     for rule in waste.METER_RULES:
-        found += _told(waste.by_meter(rows, rule), period, rule)
+        told = _told(waste.by_meter(rows, rule), period, rule)
+        found += [one for one in told if (one.saving.kind, one.saving.resource) not in known]
     found += _told(waste.never_sleeping(rows, days=period.days), period, waste.SCHEDULE)
     found += [_upgrade(row, period) for row in generations.upgrades(rows).iter_rows(named=True)]
     return found
@@ -91,7 +100,7 @@ def _told(frame: pl.DataFrame, period: Period, rule: waste.MeterRule) -> list[Ad
             ),
             title=rule.title.format(name=_short(row["name"])),
             action=rule.action,
-            formula=rule.why,
+            formula=row.get("why") or rule.why,
             resource_id=row["resource_id"],
             effort=rule.effort,
             risk=rule.risk,
@@ -105,8 +114,8 @@ def _upgrade(row: Mapping[str, object], period: Period) -> Advice:
     share = step.share
     spread = ARM_SPREAD if step.arm else Decimal("0.9")
     prices = tuple(
-        PriceUsed(f"{family}.{step.size}", price, "USD", "hour", generations.PRICED_ON, generations.PRICED_WHERE)
-        for family, price in ((step.family, step.price), (step.to, step.price_to))
+        PriceUsed(size, price, "USD", "hour", generations.PRICED_ON, generations.PRICED_WHERE[step.provider])
+        for size, price in ((step.size, step.price), (step.size_to, step.price_to))
     )
     name = _short(str(row["name"]))
     what = "an ARM processor" if step.arm else "the current generation"
@@ -124,8 +133,8 @@ def _upgrade(row: Mapping[str, object], period: Period) -> Advice:
             scope="instance",
         ),
         title=f"{name} ({row['detail']}) would cost less on {what}",
-        action=f"Change it to {step.to} of the same size at the next restart.",
-        formula=f"{step.to} lists at {step.price_to} against {step.price} an hour for {step.family}.{step.size}",
+        action=f"Change it to {step.to} with as many cores at the next restart.",
+        formula=f"{step.size_to} lists at {step.price_to} against {step.price} an hour for {step.size}",
         resource_id=str(row["resource_id"]),
         effort="medium" if step.arm else "low",
         risk="medium" if step.arm else "low",

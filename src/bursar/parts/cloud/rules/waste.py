@@ -116,6 +116,9 @@ SCHEDULE = MeterRule(
     f"it needs {OFFICE_HOURS_A_WEEK} of {HOURS_A_WEEK} hours a week", "low", "low",
 )  # fmt: skip
 
+NAME_TAG = r'(?i)"(?:[a-z]+:)?name"\s*:\s*"([^"]+)"'
+"""The tag that people name things by."""
+
 NONPROD = r'"(?:[^"]*[:_-])?(?:env|environment|stage)"\s*:\s*"(?:dev|develop|development|test|testing|qa|staging|stage|sandbox|uat|demo|nonprod|non-prod|non-production)"'
 """A tag that says that something is not production, any case."""
 
@@ -156,12 +159,13 @@ COLUMNS: Mapping[str, pl.DataType] = {
 """What every rule returns: the cost in the period that the step touches, and the whole cost of the resource."""
 
 
-def _picked(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+def picked(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """Return rows of one kind of waste by resource, as :data:`COLUMNS`; a name tag names what has no name of its own."""
     return (
         rows.group_by("resource", "currency", maintain_order=True)
         .agg(
             pl.lit(kind).alias("kind"),
-            pl.coalesce("resource_name", "resource_id").first().alias("name"),
+            pl.coalesce("resource_name", pl.col("tags").str.extract(NAME_TAG), "resource_id").first().alias("name"),
             pl.col("cost").sum(),
             pl.col("resource_cost").first(),
             pl.col("resource_id").first(),
@@ -180,12 +184,11 @@ def by_meter(rows: pl.DataFrame, rule: MeterRule) -> pl.DataFrame:
         texts = {text: bool(pattern.search(text)) for text in found["text"].unique().to_list()}
         found = found.with_columns(pl.col("text").replace_strict(texts, return_dtype=pl.Boolean).alias("_hit"))
     if rule.unless:
-        busy = (~pl.col("_hit") & pl.col("text").str.contains(rule.unless)).any().over("resource")
-        found = found.filter(~busy)
+        found = found.filter(~pl.col("text").str.contains(rule.unless).any().over("resource"))
     if rule.kind == BUSY_BUCKETS:
         side = pl.when(~pl.col("_hit")).then(pl.col("cost")).otherwise(0).sum().over("resource").cast(pl.Float64)
         found = found.filter(side <= pl.col("resource_cost").cast(pl.Float64) * SIDE_COST_MAX)
-    return _picked(found.filter(pl.col("_hit")), rule.kind)
+    return picked(found.filter(pl.col("_hit")), rule.kind)
 
 
 def _plain(pattern: str) -> str:
@@ -204,4 +207,4 @@ def never_sleeping(rows: pl.DataFrame, *, days: int) -> pl.DataFrame:
         & pl.col("tags").fill_null("").str.to_lowercase().str.contains(NONPROD)
     )
     billed = pl.col("quantity").cast(pl.Float64).sum().over("resource")
-    return _picked(compute.filter(billed >= HOURS_FULL * 24 * days), SCHEDULE.kind)
+    return picked(compute.filter(billed >= HOURS_FULL * 24 * days), SCHEDULE.kind)
