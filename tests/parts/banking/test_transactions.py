@@ -173,7 +173,9 @@ async def test_nothing_in_a_closed_period_changes_until_it_is_reopened(
     async with importer.db.writing(actor) as tx:
         await service.reopen(tx, actor, until=date(2026, 10, 1), now=NOW)
         await service.annotate(tx, actor, id_=depot.id, version=1, note="x", now=NOW)
-        trail = await tx.all(sa.text("select action from audit_entry where action not like 'import.%' order by action limit 10"))
+        trail = await tx.all(
+            sa.text("select action from audit_entry where action not like 'import.%' order by action limit 10")
+        )
 
     assert undecided == 3
     assert [row.late for row in await found(importer.db, actor)] == [False, False, False, True, False]

@@ -1,0 +1,279 @@
+"""Transactions over HTTP: derive, search, annotate, split, close a period."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from fastapi import Query
+from pydantic import Field
+
+from bursar.infra.clock import utc_now
+from bursar.infra.lake import Lake
+from bursar.infra.web import As, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.parts.banking.transactions import service
+from bursar.parts.banking.transactions.rules import (
+    CATEGORY_CHARS_MAX,
+    NOTE_CHARS_MAX,
+    SPLITS_MAX,
+    TAG_CHARS_MAX,
+    TAGS_MAX,
+    Part,
+    size_of,
+)
+from bursar.parts.banking.transactions.service import Filter
+
+_Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,15})?$", max_length=36, examples=["-19.99"])]
+_Name = Annotated[str, Field(max_length=CATEGORY_CHARS_MAX)]
+_Size = Annotated[str | None, Query(pattern=r"^[0-9]{1,15}(\.[0-9]{1,2})?$", description="Absolute amount.")]
+
+
+class TransactionOut(Out):
+    """A bank movement or payment; money out is negative."""
+
+    id: UUID
+    account: str
+    booking_date: date
+    value_date: date | None
+    amount: MoneyOut
+    status: str
+    label: Annotated[str, Field(description="The counterparty as written.")]
+    description: str
+    reference: str
+    counterparty_account: str
+    party: UUID | None
+    department: str
+    note: str
+    tags: list[str]
+    category: Annotated[str | None, Field(description="What it was for; null while nobody knows.")]
+    state: Annotated[str, Field(description="open, suggested, automatic or confirmed.")]
+    stage: Annotated[
+        str, Field(description="Who says so: source, person, transfer, recurring, counterparty, rule, model.")
+    ]
+    score: float | None
+    evidence: dict[str, Any]
+    late: Annotated[bool, Field(description="It arrived after its period was closed.")]
+    batch: UUID
+    row: Annotated[int, Field(description="Line of the imported file.")]
+
+
+class PartIn(In):
+    """One part of a split; its sign is that of the whole."""
+
+    amount: _Amount
+    category: Annotated[_Name, Field(min_length=1)]
+    department: _Name = ""
+    note: Annotated[str, Field(max_length=NOTE_CHARS_MAX)] = ""
+
+
+class PartOut(Out):
+    """One part of a split."""
+
+    amount: MoneyOut
+    category: str
+    department: str
+    note: str
+
+
+class WholeOut(TransactionOut):
+    """A transaction with its parts."""
+
+    parts: list[PartOut]
+
+
+class AnnotateIn(In):
+    """What to set; what is left out stays."""
+
+    note: Annotated[str | None, Field(max_length=NOTE_CHARS_MAX)] = None
+    tags: Annotated[list[Annotated[str, Field(max_length=TAG_CHARS_MAX)]] | None, Field(max_length=TAGS_MAX)] = None
+    department: _Name | None = None
+
+
+class SplitIn(In):
+    """The parts; none removes the split."""
+
+    parts: Annotated[list[PartIn], Field(max_length=SPLITS_MAX)]
+
+
+class DerivedOut(Out):
+    """What deriving changed."""
+
+    added: int
+    gone: int
+    back: int
+    months: int
+
+
+class UntilIn(In):
+    """The first day that stays open."""
+
+    until: date
+
+
+class ClosedOut(Out):
+    """How far the books are closed."""
+
+    until: Annotated[date | None, Field(description="Everything booked before this day is closed.")]
+    undecided: Annotated[int, Field(description="Transactions in it that nobody decided on, counted when closing.")] = 0
+
+
+class AccountOut(Out):
+    """An own account."""
+
+    account: str
+    first_day: date
+    last_day: date
+
+
+def transaction_out(row: sa.Row[Any]) -> TransactionOut:
+    """Translate a transaction for the wire."""
+    return TransactionOut(**_fields(row))
+
+
+def _fields(row: sa.Row[Any]) -> dict[str, Any]:
+    plain = [name for name in TransactionOut.model_fields if name != "amount"]
+    return {name: getattr(row, name) for name in plain} | {"amount": _money(row.amount, row.currency)}
+
+
+def _money(amount: Decimal, currency: str) -> MoneyOut:
+    whole = amount.normalize()
+    places = max(2, -int(whole.as_tuple().exponent))
+    return MoneyOut(amount=f"{whole:.{places}f}", currency=currency)
+
+
+r = router(
+    "transactions", tag="Transactions", about="Bank movements and payments: search, notes, splits, closed periods."
+)
+
+
+@r.get("/v1/transactions", right="transaction:read")
+async def list_transactions(
+    db: TheDb,
+    actor: As,
+    page: Page,
+    q: Annotated[str, Query(max_length=200, description="Words that must all occur; `offi*` for a beginning.")] = "",
+    account: Annotated[str, Query(max_length=100)] = "",
+    since: date | None = None,
+    until: Annotated[date | None, Query(description="First day that is left out.")] = None,
+    least: _Size = None,
+    most: _Size = None,
+    currency: Annotated[str, Query(pattern="^([A-Z]{3})?$")] = "",
+    state: Annotated[str, Query(pattern="^(open|suggested|automatic|confirmed)?$")] = "",
+    category: Annotated[str, Query(max_length=CATEGORY_CHARS_MAX)] = "",
+    department: Annotated[str, Query(max_length=CATEGORY_CHARS_MAX)] = "",
+    party: UUID | None = None,
+    tag: Annotated[str, Query(max_length=TAG_CHARS_MAX)] = "",
+) -> Listed[TransactionOut]:
+    """Search transactions, the newest first."""
+    wanted = Filter(
+        (), account, since, until, size_of(Decimal(least)) if least else None, size_of(Decimal(most)) if most else None,
+        currency, state, category, department, party, tag,
+    )  # fmt: skip
+    async with db.reading(actor) as tx:
+        found = await service.find(tx, actor, query=q, wanted=wanted)
+        rows = await tx.all(page.of(found.statement, found.day, found.id))
+    return page.listed(rows, key=lambda row: (row.booking_date, row.id), out=transaction_out)
+
+
+@r.get("/v1/transactions/{id}", right="transaction:read")
+async def get_transaction(id: UUID, db: TheDb, actor: As, match: Match) -> WholeOut:  # noqa: A002  the path's word
+    """Show a transaction with its parts and the evidence of its category."""
+    async with db.reading(actor) as tx:
+        whole = await service.get(tx, actor, id_=id)
+    match.tag(whole.row.version)
+    parts = [
+        PartOut(
+            amount=_money(part.amount, whole.row.currency),
+            category=part.category,
+            department=part.department,
+            note=part.note,
+        )
+        for part in whole.parts
+    ]
+    return WholeOut(**_fields(whole.row), parts=parts)
+
+
+@r.patch("/v1/transactions/{id}", right="transaction:write", edited=True, status_code=204)
+async def annotate(
+    id: UUID,  # noqa: A002  the path's word
+    body: AnnotateIn,
+    db: TheDb,
+    actor: As,
+    match: Match,
+) -> None:
+    """Set note, tags or department."""
+    async with db.writing(actor) as tx:
+        version = (await service.get(tx, actor, id_=id)).row.version
+        match.must(version)
+        await service.annotate(
+            tx,
+            actor,
+            id_=id,
+            version=version,
+            now=utc_now(),
+            note=body.note,
+            tags=body.tags,
+            department=body.department,
+        )
+
+
+@r.put("/v1/transactions/{id}/parts", right="transaction:write", edited=True, status_code=204)
+async def split(
+    id: UUID,  # noqa: A002  the path's word
+    body: SplitIn,
+    db: TheDb,
+    actor: As,
+    match: Match,
+) -> None:
+    """Split a transaction into parts that sum to it exactly."""
+    parts = [Part(Decimal(part.amount), part.category, part.department, part.note) for part in body.parts]
+    async with db.writing(actor) as tx:
+        version = (await service.get(tx, actor, id_=id)).row.version
+        match.must(version)
+        await service.split(tx, actor, id_=id, version=version, parts=parts, now=utc_now())
+
+
+@r.get("/v1/bank/accounts", right="bank:read")
+async def list_accounts(db: TheDb, actor: As) -> list[AccountOut]:
+    """List own accounts, as statements name them."""
+    async with db.reading(actor) as tx:
+        rows = await service.accounts(tx, actor)
+    return [AccountOut(account=row.account, first_day=row.first_day, last_day=row.last_day) for row in rows]
+
+
+@r.get("/v1/bank/closing", right="transaction:read")
+async def closed(db: TheDb, actor: As) -> ClosedOut:
+    """Tell how far the books are closed."""
+    async with db.reading(actor) as tx:
+        return ClosedOut(until=await service.closed_until(tx, actor))
+
+
+@r.post("/v1/bank/closing/close", right="ledger:close")
+async def close(body: UntilIn, db: TheDb, actor: As) -> ClosedOut:
+    """Close everything booked before a day."""
+    async with db.writing(actor) as tx:
+        undecided = await service.close(tx, actor, until=body.until, now=utc_now())
+    return ClosedOut(until=body.until, undecided=undecided)
+
+
+@r.post("/v1/bank/closing/reopen", right="ledger:reopen")
+async def reopen(body: UntilIn, db: TheDb, actor: As) -> ClosedOut:
+    """Reopen everything booked from a day on."""
+    async with db.writing(actor) as tx:
+        await service.reopen(tx, actor, until=body.until, now=utc_now())
+    return ClosedOut(until=body.until)
+
+
+def routes(lake: Lake) -> Router:
+    """Return the route that derives from a lake; the others are :data:`r`."""
+    made = router("transactions-derive", tag="Transactions", about="Bring transactions in line with what was imported.")
+
+    @made.post("/v1/transactions/derive", right="transaction:write")
+    async def derive(db: TheDb, actor: As) -> DerivedOut:
+        """Bring transactions in line with the imported statements; doing it twice changes nothing."""
+        async with db.writing(actor) as tx:
+            done = await service.derive(tx, actor, lake=lake, now=utc_now())
+        return DerivedOut(added=done.added, gone=done.gone, back=done.back, months=done.months)
+
+    return made

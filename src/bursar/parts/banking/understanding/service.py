@@ -1,0 +1,400 @@
+"""Use cases of understanding: answer rows, keep a queue of cards, take decisions, keep rules and the stated error."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from bursar.core.audit import service as audit
+from bursar.infra.db import Tx, new_id
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Conflict, Invalid, NotFound
+from bursar.ml.tabular import Case, contexts_of, cutoff, predict
+from bursar.parts.banking.transactions import rules as rows_rules
+from bursar.parts.banking.transactions import service as transactions
+from bursar.parts.banking.transactions import store as rows_store
+from bursar.parts.banking.understanding import store
+from bursar.parts.banking.understanding.rules import answers as rules
+from bursar.parts.banking.understanding.rules.answers import Answer, Row, Rule, Seen, When
+
+ERROR_MAX = 0.02
+AUDIT_SHARE = 0.05
+ROWS_A_PASS = 5_000
+"""Rows answered by one statement each; a pass goes on until none is left."""
+ROWS_MAX = 200_000
+"""Most rows answered by one call."""
+DECIDED_MAX = 500
+"""Most rows decided by one call."""
+CARDS_MAX = 200
+TOP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The stated largest share of wrong rows in the books, and the share of automatic rows audited blind."""
+
+    error_max: float = ERROR_MAX
+    audit_share: float = AUDIT_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a call did: rows learned from exports, made automatic, suggested; rows without any answer."""
+
+    learned: int = 0
+    automatic: int = 0
+    suggested: int = 0
+    silent: int = 0
+
+    def __add__(self, other: "Understood") -> "Understood":
+        """Add the counts."""
+        return Understood(
+            self.learned + other.learned,
+            self.automatic + other.automatic,
+            self.suggested + other.suggested,
+            self.silent + other.silent,
+        )
+
+
+async def understand(tx: Tx, actor: Actor, *, fresh: bool = True) -> Understood:
+    """Answer rows that nobody decided on; what payment exports state themselves is learned first.
+
+    Args:
+        tx: Writing transaction.
+        actor: Needs ``transaction:write``.
+        fresh: Only rows without any suggestion yet; else suggestions are made anew too.
+
+    Safe to run twice: decided rows are never touched, equal facts give equal answers.
+    """
+    actor.must("transaction:write")
+    await rows_store.lock(tx, shared=False, what="learn")
+    done, last, seen = Understood(), None, 0
+    while stated := await store.given(tx, limit=ROWS_A_PASS):
+        await _learn(tx, stated)
+        for category in {category for _, category in stated}:
+            ids = [row.id for row, said in stated if said == category]
+            await store.decide(tx, ids, category=category, stage="source", evidence={"because": "the export says so"})
+        done += Understood(learned=len(stated))
+    gate = await _gate(tx)
+    while rows := await store.undecided(tx, limit=ROWS_A_PASS, fresh=fresh, after=last):
+        done += await _answer(tx, rows, gate)
+        last, seen = rows[-1].id, seen + len(rows)
+        if seen >= ROWS_MAX:
+            break
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """From which score the rows of a stage and category may be automatic, and the rules there are."""
+
+    policy: Policy
+    least: Mapping[tuple[str, str], float]
+    rules: Sequence[Rule]
+
+    def automatic(self, answer: Answer) -> bool:
+        least = self.least.get((answer.stage, answer.category))
+        return answer.certain or (answer.stage != "rule" and least is not None and answer.score >= least)
+
+    def agreed(self, answer: Answer, model: Answer | None) -> bool:
+        """Tell whether the model says the same and may be automatic with it."""
+        return (
+            model is not None and answer.stage != "rule" and model.category == answer.category and self.automatic(model)
+        )
+
+
+async def _gate(tx: Tx) -> _Gate:
+    policy = await _policy(tx)
+    least = {key: cutoff(judged, policy.error_max) for key, judged in (await store.judged(tx)).items()}
+    return _Gate(policy, {key: one for key, one in least.items() if one is not None}, await store.rules(tx))
+
+
+async def _answer(tx: Tx, rows: Sequence[Row], gate: _Gate) -> Understood:
+    """Answer some rows, the first stage that knows; write the answers."""
+    found = rules.transfers(rows, await store.pairs(tx, [row.id for row in rows]))
+    past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
+    found = rules.repeated(rows, past) | found
+    for stage in (rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
+        found = stage | found
+    modelled = {id_: said[0] for id_, said in (await _modelled(tx, rows)).items() if said}
+    found = modelled | found
+    written, automatic = [], 0
+    for id_, plain in found.items():
+        answer = rules.with_second(plain, modelled.get(id_))
+        sure = gate.automatic(answer) or gate.agreed(plain, modelled.get(id_))
+        automatic += sure
+        audited = sure and not answer.certain and rules.audited(id_, gate.policy.audit_share)
+        written.append((id_, "automatic" if sure else "suggested", answer, audited))
+    await store.put_answers(tx, written)
+    for rule in gate.rules:
+        hits = sum(answer.facts.get("rule") == str(rule.id) for answer in found.values())
+        if hits:
+            await store.count_rule(tx, rule.id, hits=hits)
+    return Understood(0, automatic, len(found) - automatic, len(rows) - len(found))
+
+
+async def _modelled(tx: Tx, rows: Sequence[Row]) -> dict[UUID, list[Answer]]:
+    """Return the model's likeliest three answers for each row."""
+    contexts = {row.id: contexts_of(row.case) for row in rows}
+    known = await store.counts(tx, sorted({context.id for some in contexts.values() for context in some}))
+    weights = {id_: {name: seen.weight for name, seen in here.items()} for id_, here in known.items()}
+    return {id_: rules.by_model(predict(some, weights, most=TOP), known) for id_, some in contexts.items()}
+
+
+async def _learn(tx: Tx, labelled: Sequence[tuple[Row, str]], *, unlearn: Mapping[UUID, str] | None = None) -> None:
+    """Learn labelled rows in their order; what a row taught before is taken off first."""
+    contexts = [contexts_of(row.case) for row, _ in labelled]
+    known = await store.counts(tx, sorted({context.id for some in contexts for context in some}))
+    for (row, category), some in zip(labelled, contexts, strict=True):
+        before = (unlearn or {}).get(row.id)
+        for context in some:
+            here = known.setdefault(context.id, {})
+            if before in here:
+                old = here[before]
+                here[before] = replace(old, weight=max(old.weight - 1.0, 0.0), times=max(old.times - 1, 0))
+            for name, seen in here.items():
+                here[name] = replace(seen, weight=seen.weight * context.decay)
+            old = here.get(category, Seen(0.0, 0, row.day, row.id))
+            here[category] = Seen(old.weight + 1.0, old.times + 1, max(old.day, row.day), row.id)
+    kept = {id_: {name: one for name, one in here.items() if one.times} for id_, here in known.items()}
+    await store.put_counts(tx, kept)
+
+
+async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, now: datetime) -> Understood:
+    """Take a person's decision on up to 500 rows: judge what was answered, learn, and answer their like anew.
+
+    All in the caller's transaction: the decision, what is learned from it and its entry in the audit trail.
+
+    Args:
+        tx: Writing transaction.
+        actor: Needs ``transaction:write``.
+        ids: Rows; automatic and decided ones may be corrected too.
+        category: What they were for.
+        now: Instant of deciding.
+
+    Returns:
+        What became of the undecided rows of the same counterparties.
+
+    Raises:
+        NotFound: A row does not exist.
+        PeriodClosed: A row lies in a closed period.
+        Invalid: The category is no name, or there are no or too many rows.
+    """
+    actor.must("transaction:write")
+    rows_rules.check_category(category)
+    if not 0 < len(ids) <= DECIDED_MAX:
+        raise Invalid(f"A decision is about 1 to {DECIDED_MAX} rows")
+    await rows_store.lock(tx, shared=True, what="closing")
+    await rows_store.lock(tx, shared=False, what="learn")
+    found = await store.locked(tx, sorted(set(ids)))
+    await _must_be_open(tx, ids, found)
+    policy = await _policy(tx)
+    await store.add_verdicts(tx, [one for row in found for one in _verdicts(row, category, policy, now)])
+    for row in found:
+        if row.stage == "rule" and row.category != category:
+            await store.count_rule(tx, UUID(row.evidence["rule"]), overrides=1)
+    taught = {row.id: row.category for row in found if row.state == "confirmed"}
+    await _learn(tx, [(store.row_of(row), category) for row in found if taught.get(row.id) != category], unlearn=taught)
+    told = {"because": f"decided by {actor.name}", "at": now.isoformat()}
+    await store.decide(tx, [row.id for row in found], category=category, stage="person", evidence=told)
+    await audit.record(
+        tx,
+        actor,
+        action="transaction.decided",
+        subject=f"transaction:{found[0].id}",
+        before=[{"id": str(row.id), "category": row.category, "stage": row.stage} for row in found],
+        after={"category": category, "rows": len(found)},
+        now=now,
+    )
+    parties = sorted({row.party for row in found if row.party})
+    like = await store.undecided(tx, limit=ROWS_A_PASS, parties=parties) if parties else []
+    return await _answer(tx, like, await _gate(tx)) if like else Understood()
+
+
+_JUDGED = frozenset({"transfer", "recurring", "counterparty", "rule", "model"})
+
+
+async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> None:
+    missing = set(ids) - {row.id for row in found}
+    if missing:
+        raise NotFound("transaction", str(min(missing)))
+    until = await rows_store.closed_until(tx)
+    for row in found:
+        if until and row.booking_date < until:
+            raise transactions.PeriodClosed(row.booking_date, until)
+
+
+def _verdicts(row: Any, category: str, policy: Policy, now: datetime) -> list[dict[str, Any]]:
+    """Return what a decision says about the answer there was, and about the model's where another stage answered.
+
+    An audited row stands for the automatic rows that were not drawn.
+    """
+    if row.stage not in _JUDGED:
+        return []
+    said = [(row.stage, row.category, row.score or 0.0)]
+    second = row.evidence.get("model")
+    if second:
+        said.append(("model", second["category"], second["score"]))
+    weight, source = (1 / policy.audit_share, "audit") if row.audit else (1.0, "review")
+    facts = {"transaction": row.id, "at": now, "weight": weight, "source": source}
+    return [
+        {"stage": stage, "category": answered, "score": score, "right": answered == category, **facts}
+        for stage, answered, score in said
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One question to a person: rows alike, and the likeliest three answers with their reasons.
+
+    Attributes:
+        label: The counterparty as written.
+        rows: How many rows it stands for.
+        size: Their absolute sum in hundredths.
+        ids: The rows, at most 500; a decision is about these.
+        top: Up to three answers.
+    """
+
+    label: str
+    currency: str
+    inflow: bool
+    rows: int
+    size: int
+    ids: Sequence[UUID]
+    top: Sequence[Answer]
+
+
+async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
+    """Return the cards most worth answering, by money times uncertainty; the answers are those of this moment.
+
+    Raises:
+        Invalid: ``limit`` is not 1 to 200.
+    """
+    actor.must("transaction:read")
+    if not 0 < limit <= CARDS_MAX:
+        raise Invalid(f"1 to {CARDS_MAX} cards")
+    groups = await store.cards(tx, limit=limit)
+    samples = await store.facts(tx, [group.ids[0] for group in groups])
+    rows = list(samples.values())
+    first = rules.transfers(rows, await store.pairs(tx, list(samples)))
+    past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
+    stages = (
+        first,
+        rules.repeated(rows, past),
+        rules.by_counterparty(rows, past),
+        rules.by_rules(rows, await store.rules(tx)),
+    )
+    modelled = await _modelled(tx, rows)
+    cards = []
+    for group in groups:
+        id_ = group.ids[0]
+        said = [*(stage[id_] for stage in stages if id_ in stage), *modelled.get(id_, [])]
+        top = list({answer.category: answer for answer in reversed(said)}.values())[::-1][:TOP]
+        cards.append(Card(group.label, group.currency, group.inflow, group.rows, int(group.size), group.ids, top))
+    return cards
+
+
+async def audits(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Row]:
+    """Return automatic rows to audit, without what was answered: whoever decides must not see it.
+
+    Raises:
+        Invalid: ``limit`` is not 1 to 200.
+    """
+    actor.must("transaction:read")
+    if not 0 < limit <= CARDS_MAX:
+        raise Invalid(f"1 to {CARDS_MAX} rows")
+    return await store.audits(tx, limit=limit)
+
+
+async def rule_list(tx: Tx, actor: Actor) -> list[Rule]:
+    """Return the current rules in their order, with hits and overrides."""
+    actor.must("rule:read")
+    return await store.rules(tx)
+
+
+async def put_rule(
+    tx: Tx,
+    actor: Actor,
+    *,
+    when: When,
+    category: str,
+    mode: str,
+    place: int,
+    now: datetime,
+    id_: UUID | None = None,
+    version: int | None = None,
+) -> Rule:
+    """Make a rule, or a new version of one (its counters begin anew).
+
+    Raises:
+        Invalid: Conditions, category or mode are wrong, or there are 1,000 rules.
+        NotFound: There is no such rule.
+        Conflict: Its version is another by now.
+    """
+    actor.must("rule:write")
+    when.check()
+    rows_rules.check_category(category)
+    if mode not in {"automatic", "suggest"}:
+        raise Invalid("The mode of a rule is automatic or suggest")
+    before = None
+    if id_:
+        gone = await store.retire(tx, id_, now=now)
+        if gone is None:
+            raise NotFound("rule", str(id_))
+        if version is not None and version != gone:
+            raise Conflict(f"The rule is at version {gone}")
+        before = gone
+    elif len(await store.rules(tx)) >= store.RULES_MAX:
+        raise Invalid(f"There are at most {store.RULES_MAX} rules")
+    rule = Rule(id_ or new_id(), (before or 0) + 1, place, when, category, mode)
+    await store.add_rule(tx, rule, by=actor.name, now=now)
+    await audit.record(
+        tx, actor, action="rule.set", subject=f"rule:{rule.id}", before=before,
+        after={"version": rule.version, "category": category, "mode": mode, "place": place}, now=now,
+    )  # fmt: skip
+    return rule
+
+
+async def retire_rule(tx: Tx, actor: Actor, *, id_: UUID, now: datetime) -> None:
+    """Retire a rule; what it decided stays.
+
+    Raises:
+        NotFound: There is no such rule.
+    """
+    actor.must("rule:write")
+    gone = await store.retire(tx, id_, now=now)
+    if gone is None:
+        raise NotFound("rule", str(id_))
+    await audit.record(tx, actor, action="rule.retired", subject=f"rule:{id_}", before=gone, now=now)
+
+
+async def policy(tx: Tx, actor: Actor) -> Policy:
+    """Return the stated error and audit share."""
+    actor.must("transaction:read")
+    return await _policy(tx)
+
+
+async def _policy(tx: Tx) -> Policy:
+    stated = await store.policy_of(tx)
+    return Policy(*stated) if stated else Policy()
+
+
+async def set_policy(tx: Tx, actor: Actor, *, wanted: Policy, now: datetime) -> None:
+    """State the largest error and the audited share; it counts for rows answered from now on.
+
+    Raises:
+        Invalid: The error is not within 0.1 % and 50 %, or the share not within 2 % and 5 %.
+    """
+    actor.must("rule:write")
+    if not 0.001 <= wanted.error_max <= 0.5 or not 0.02 <= wanted.audit_share <= 0.05:
+        raise Invalid("The error is 0.001 to 0.5, the audited share 0.02 to 0.05")
+    before = await _policy(tx)
+    await store.put_policy(tx, wanted.error_max, wanted.audit_share)
+    await audit.record(
+        tx, actor, action="books.policy", subject="books", before=[before.error_max, before.audit_share],
+        after=[wanted.error_max, wanted.audit_share], now=now,
+    )  # fmt: skip
+
+
+__all__ = ["Answer", "Card", "Case", "Policy", "Row", "Rule", "Understood", "When"]

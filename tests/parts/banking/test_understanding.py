@@ -1,0 +1,257 @@
+"""Understanding on real imports: each stage with its evidence, decisions that teach, rules that step back, audits."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from bursar.core.intake.jobs import Importer
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound
+from bursar.parts.banking.transactions import service as transactions
+from bursar.parts.banking.transactions.service import Filter, PeriodClosed
+from bursar.parts.banking.understanding import service
+from bursar.parts.banking.understanding.rules import answers
+from bursar.parts.banking.understanding.service import Policy, Understood, When
+from tests.parts.banking.statements import NOW, Row, importer_in, ofx, taken
+
+
+@pytest.fixture
+async def importer(db: Any, tmp_path: Path) -> AsyncIterator[Importer]:
+    async with importer_in(db, tmp_path) as made:
+        yield made
+
+
+async def load(
+    importer: Importer, actor: Actor, folder: Path, rows: Sequence[Row], *, account: str = "42"
+) -> Understood:
+    """Import a statement, derive and understand."""
+    await taken(importer, actor, ofx(folder / f"{account}-{len(rows)}-{rows[0][0]}.ofx", rows, account=account))
+    async with importer.db.writing(actor) as tx:
+        await transactions.derive(tx, actor, lake=importer.lake, now=NOW)
+        return await service.understand(tx, actor)
+
+
+async def listed(importer: Importer, actor: Actor, query: str = "", **wanted: Any) -> list[sa.Row[Any]]:
+    async with importer.db.reading(actor) as tx:
+        got = await transactions.find(tx, actor, query=query, wanted=Filter(**wanted))
+        return list(await tx.all(got.statement.order_by(got.day, got.id).limit(500)))
+
+
+async def decide(importer: Importer, actor: Actor, category: str, *ids: UUID) -> Understood:
+    async with importer.db.writing(actor) as tx:
+        return await service.decide(tx, actor, ids=ids, category=category, now=NOW)
+
+
+def monthly(text: str, amount: str, months: Sequence[int], day: int = 5) -> list[Row]:
+    return [(f"2026{month:02d}{day:02d}", amount, text) for month in months]
+
+
+async def test_a_transfer_between_own_accounts_is_found_with_its_counterpart(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await load(importer, actor, tmp_path, [("20261001", "-500.00", "TO SAVINGS"), ("20261001", "-70.00", "SHOP")])
+    await load(importer, actor, tmp_path, [("20261003", "500.00", "FROM CURRENT")], account="77")
+
+    async with importer.db.writing(actor) as tx:
+        await service.understand(tx, actor, fresh=False)
+    out, into = [(await listed(importer, actor, word))[0] for word in ("savings", "current")]
+
+    assert [row.category for row in (out, into)] == [answers.TRANSFER] * 2
+    assert [row.evidence["transaction"] for row in (out, into)] == [str(into.id), str(out.id)]
+    assert {row.state for row in (out, into)} == {"suggested"}
+    assert [row.category for row in await listed(importer, actor, "shop")] == [None]
+
+
+async def test_a_decision_teaches_at_once_and_the_next_rows_cite_it(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await load(importer, actor, tmp_path, [("20261001", "-31.00", "GREEN TAXI"), ("20261014", "-29.00", "GREEN TAXI")])
+    first, second = await listed(importer, actor)
+
+    became = await decide(importer, actor, "Travel", first.id)
+    [again] = [row for row in await listed(importer, actor) if row.id == second.id]
+
+    assert (first.state, became) == ("open", Understood(suggested=1))
+    assert (again.state, again.category, again.stage) == ("suggested", "Travel", "model")
+    assert again.evidence["transaction"] == str(first.id)
+    assert "1 of 1 rows" in again.evidence["because"]
+
+
+async def test_changing_a_decision_takes_back_what_it_taught(importer: Importer, actor: Actor, tmp_path: Path) -> None:
+    await load(importer, actor, tmp_path, [("20261001", "-31.00", "GREEN TAXI"), ("20261014", "-29.00", "GREEN TAXI")])
+    first, second = await listed(importer, actor)
+    await decide(importer, actor, "Travel", first.id)
+
+    await decide(importer, actor, "Meals", first.id)
+    async with importer.db.reading(actor) as tx:
+        [card] = await service.queue(tx, actor)
+        taught = await tx.all(sa.text("select distinct category from bank_model_count limit 5"))
+
+    assert [answer.category for answer in card.top] == ["Meals"]
+    assert list(card.ids) == [second.id]
+    assert [row.category for row in taught] == ["Meals"]
+
+
+async def test_a_recurring_series_and_a_counterparty_pass_their_category_on(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await load(importer, actor, tmp_path, monthly("CITY POWER", "-88.10", range(1, 7)))
+    rows = await listed(importer, actor)
+    await decide(importer, actor, "Energy", *[row.id for row in rows[:3]])
+
+    await load(importer, actor, tmp_path, monthly("CITY POWER", "-91.20", [7, 8]))
+    series = (await listed(importer, actor))[-1]
+    await load(
+        importer, actor, tmp_path, [(f"202609{n:02d}", f"-{n * n}.00", "ODD JOBS") for n in (1, 2, 9, 12, 25, 28)]
+    )
+    odd = await listed(importer, actor, "odd")
+    await decide(importer, actor, "Repairs", *[row.id for row in odd[:5]])
+    [last] = [row for row in await listed(importer, actor, "odd") if row.id == odd[5].id]
+
+    assert (series.category, series.stage) == ("Energy", "recurring")
+    assert series.evidence["cadence"] == "monthly"
+    assert (last.category, last.stage, last.evidence["decided"]) == ("Repairs", "counterparty", 5)
+
+
+async def test_a_rule_decides_counts_and_steps_back_when_it_is_overridden(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    async with importer.db.writing(actor) as tx:
+        rule = await service.put_rule(
+            tx, actor, when=When(words=("kiosk",), way="out"), category="Snacks", mode="automatic", place=1, now=NOW
+        )
+    rows = [(f"202610{n + 1:02d}", f"-{n + 1}.{n:02d}", f"KIOSK {'ABCDEFGHIJ'[n]}") for n in range(10)]
+    first = await load(importer, actor, tmp_path, rows)
+    kiosks = await listed(importer, actor, "kiosk")
+
+    await decide(importer, actor, "Office", *[row.id for row in kiosks[:2]])
+    async with importer.db.reading(actor) as tx:
+        [counted] = await service.rule_list(tx, actor)
+    after = await load(importer, actor, tmp_path, [("20261101", "-3.33", "KIOSK Z")])
+
+    assert first == Understood(automatic=10)
+    assert (counted.hits, counted.overrides, counted.suggests) == (10, 2, True)
+    assert after == Understood(suggested=1)
+    assert (kiosks[0].stage, kiosks[0].evidence["rule"], kiosks[0].evidence["version"]) == ("rule", str(rule.id), 1)
+
+
+async def test_rules_are_versioned_and_checked(importer: Importer, actor: Actor) -> None:
+    made = {"when": When(words=("x",)), "category": "A", "mode": "suggest", "place": 1, "now": NOW}
+    async with importer.db.writing(actor) as tx:
+        rule = await service.put_rule(tx, actor, **made)  # type: ignore[arg-type]
+        second = await service.put_rule(tx, actor, id_=rule.id, version=1, **made)  # type: ignore[arg-type]
+        kept = await tx.scalar(sa.text("select count(*) from bank_rule where retired_at is not null"))
+
+        assert (second.version, kept) == (2, 1)
+        for wrong, refusal in (
+            ({"id_": rule.id, "version": 1}, Conflict), ({"id_": UUID(int=1)}, NotFound), ({"when": When()}, Invalid),
+            ({"category": " "}, Invalid), ({"mode": "x"}, Invalid), ({"when": When(words=("a",), way="up")}, Invalid),
+            ({"when": When(size_min=2, size_max=1)}, Invalid), ({"when": When(words=tuple("abcdefghijk"))}, Invalid),
+        ):  # fmt: skip
+            with pytest.raises(refusal):
+                async with tx.savepoint():
+                    await service.put_rule(tx, actor, **(made | wrong))  # type: ignore[arg-type]
+        await service.retire_rule(tx, actor, id_=rule.id, now=NOW)
+        with pytest.raises(NotFound):
+            await service.retire_rule(tx, actor, id_=rule.id, now=NOW)
+
+
+async def test_rows_become_automatic_only_when_verdicts_of_their_category_allow_it_and_some_are_audited_blind(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    start = date(2025, 1, 3)
+    days = [(start + timedelta(days=(n * n * 7) % 600)).strftime("%Y%m%d") for n in range(300)]
+    rows = [(days[n], f"-{20 + (n * 37) % 400}.{n % 100:02d}", f"SHOP {'ABCDEFGH'[n % 8]}X") for n in range(300)]
+    async with importer.db.writing(actor) as tx:
+        await service.set_policy(tx, actor, wanted=Policy(0.05, 0.05), now=NOW)
+    before = await load(importer, actor, tmp_path, rows[:8])
+    for row in await listed(importer, actor):
+        await decide(importer, actor, "Goods", row.id)
+    middle = await load(importer, actor, tmp_path, rows[8:60])
+    for row in [row for row in await listed(importer, actor) if row.state != "confirmed"]:
+        await decide(importer, actor, "Goods", row.id)
+
+    after = await load(importer, actor, tmp_path, rows[60:])
+    async with importer.db.reading(actor) as tx:
+        waiting = await service.audits(tx, actor, limit=200)
+    await decide(importer, actor, "Tools", waiting[0].id)
+    async with importer.db.reading(actor) as tx:
+        kept = await tx.all(sa.text("select weight, \"right\" from bank_verdict where source = 'audit' limit 9"))
+
+    assert (before.automatic, middle.automatic) == (0, 0)
+    assert after.automatic > 200
+    assert 1 <= len(waiting) <= 30
+    assert {(one.weight, one.right) for one in kept} == {(20.0, False)}
+
+
+async def test_the_queue_asks_for_the_most_money_times_uncertainty_first(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    rows = [("20261001", "-10.00", "SMALL"), ("20261002", "-9000.00", "LARGE"), ("20261004", "-8000.00", "LARGE")]
+    await load(importer, actor, tmp_path, rows)
+
+    async with importer.db.reading(actor) as tx:
+        cards = await service.queue(tx, actor)
+    await decide(importer, actor, "Machines", *cards[0].ids)
+    async with importer.db.reading(actor) as tx:
+        left = await service.queue(tx, actor)
+
+    assert [(card.label, card.rows) for card in cards] == [("LARGE", 2), ("SMALL", 1)]
+    assert [(card.label, [answer.category for answer in card.top]) for card in left] == [("SMALL", ["Machines"])]
+
+
+async def test_decisions_keep_to_rights_closed_periods_and_limits(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await load(importer, actor, tmp_path, [("20261001", "-10.00", "SHOP")])
+    [row] = await listed(importer, actor)
+    nobody = Actor(actor.org, "person:x")
+    async with importer.db.writing(nobody) as tx:
+        for call in (
+            service.understand(tx, nobody), service.queue(tx, nobody), service.audits(tx, nobody),
+            service.rule_list(tx, nobody), service.policy(tx, nobody),
+            service.decide(tx, nobody, ids=[row.id], category="x", now=NOW),
+            service.set_policy(tx, nobody, wanted=Policy(), now=NOW),
+        ):  # fmt: skip
+            with pytest.raises(NotAllowed):
+                await call
+    with pytest.raises(NotFound):
+        await decide(importer, actor, "x", UUID(int=5))
+    for category, ids in (("", [row.id]), ("x", [])):
+        with pytest.raises(Invalid):
+            await decide(importer, actor, category, *ids)
+    async with importer.db.writing(actor) as tx:
+        await service.set_policy(tx, actor, wanted=Policy(0.01, 0.03), now=NOW)
+        with pytest.raises(Invalid):
+            await service.set_policy(tx, actor, wanted=Policy(0.9, 0.03), now=NOW)
+        await transactions.close(tx, actor, until=date(2026, 11, 1), now=NOW)
+        stated = await service.policy(tx, actor)
+    with pytest.raises(PeriodClosed):
+        await decide(importer, actor, "x", row.id)
+
+    assert stated == Policy(0.01, 0.03)
+
+
+async def test_payments_that_state_their_category_teach_the_model(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    path = tmp_path / "spend.csv"
+    lines = "".join(f"2026-10-{n + 1:02d},ACME LTD,Stationery,Libraries,{n + 10}.50\n" for n in range(8))
+    path.write_text(f"Payment Date,Supplier,Expense Type,Directorate,Amount\n{lines}", encoding="utf-8")
+    [batch] = await taken(importer, actor, path)
+    async with importer.db.writing(actor) as tx:
+        await transactions.derive(tx, actor, lake=importer.lake, now=NOW)
+        done = await service.understand(tx, actor)
+    rows = await listed(importer, actor, "acme")
+
+    assert batch.dataset == "payment"
+    assert done == Understood(learned=8)
+    assert {(row.category, row.stage, row.state, row.account) for row in rows} == {
+        ("Stationery", "source", "confirmed", "payables")
+    }
+    assert all(row.amount < 0 for row in rows)
