@@ -228,6 +228,25 @@ async def test_budgets_are_edited_by_who_saw_them_and_hidden_from_others(
             await service.create(tx, make_actor("budget:read"), wanted=wanted("5.00"), now=NOW)
 
 
+async def test_a_budget_of_an_organisation_without_facts_stands_at_nothing(
+    db: Database, actor: Actor, lake: Lake
+) -> None:
+    coarse = await make(db, actor, wanted("10.00", roll_over=RollOver.BOTH))
+    finer = await make(db, actor, wanted("10.00", name="finer", filter={"region": ["moon"]}))
+
+    for one in (coarse, finer):
+        status = await stand(db, actor, lake, one)
+        assert (status.actual.minor, status.expected, status.known_until, status.crossed) == (0, None, None, ())
+    async with db.writing(actor) as tx:
+        assert await service.check(tx, actor, lake=lake, now=NOW) == []
+
+
+def test_every_kind_of_finding_of_budgets_is_documented() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
+
+    assert [kind for kind in rules.KINDS if f"`{kind}`" not in text] == []
+
+
 BAD = {
     "no amount": wanted("0.00"),
     "negative": wanted("-5.00"),

@@ -1,0 +1,48 @@
+"""`bursar forecast` as people meet it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import bursar
+from tests.core.planning.conftest import bill
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="bursar-forecast-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.timeout(300)
+def test_forecast_makes_shows_and_repeats_nothing(home: Path) -> None:
+    nothing = bursar(home, "forecast", "--all")
+    bursar(home, "import", str(bill(home / "bill.csv", date(2026, 4, 1), date(2026, 9, 30))))
+    early = bursar(home, "forecast", "--key", "aws")
+
+    made = bursar(home, "forecast", "--all", "--grain", "day", "--horizon", "21", "--json")
+    again = bursar(home, "forecast", "--all", "--grain", "day", "--horizon", "21")
+    shown = bursar(home, "forecast", "--key", "aws")
+    as_json = bursar(home, "forecast", "--key", "ec2", "--json")
+    unknown = bursar(home, "forecast", "--key", "nobody")
+    wrong = bursar(home, "forecast", "--key", "aws", "--horizon", "5")
+
+    assert (nothing.returncode, "nothing to forecast" in nothing.stderr) == (0, True)
+    assert "forecast --all" in early.stderr
+    [panel] = json.loads(made.stdout)["panels"]
+    assert (panel["new"], panel["series"], panel["horizon"], panel["origin"]) == (True, 11, 21, "2026-10-01")
+    assert "known already" in again.stdout
+    assert shown.stdout.startswith("aws  cost, by the day, USD")
+    assert "80 %:" in shown.stdout
+    [one] = json.loads(as_json.stdout)
+    assert len(one["steps"]) == 21
+    assert unknown.returncode == 1
+    assert "There is no series nobody here" in unknown.stderr
+    assert wrong.returncode == 2
