@@ -11,13 +11,14 @@ from typing import Any
 import polars as pl
 
 from bursar.connectors.banks import BANK_FORMATS
+from bursar.connectors.belvo_format import BELVO_FORMAT
 from bursar.connectors.bills import BILL_FORMATS
 from bursar.connectors.bills.source import PARQUET_MAGIC
 from bursar.infra.lake_stage import Staged, stage
 from bursar.kernel.connector import HEAD_BYTES_MAX, FileConnector, Head
 from bursar.kernel.lines import BANK_LINES, Parsed
 
-FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, *BANK_FORMATS)
+FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, BELVO_FORMAT, *BANK_FORMATS)
 """Every format; the most certain one reads a document, the earlier one on a tie."""
 
 PROVEN = 0.95
