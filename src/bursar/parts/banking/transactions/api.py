@@ -267,7 +267,7 @@ async def reopen(body: UntilIn, db: TheDb, actor: As) -> ClosedOut:
 
 def routes(lake: Lake) -> Router:
     """Return the route that derives from a lake; the others are :data:`r`."""
-    made = router("transactions-derive", tag="Transactions", about="Bring transactions in line with what was imported.")
+    made = router("transactions_derive", tag="Transactions", about="Bring transactions in line with what was imported.")
 
     @made.post("/v1/transactions/derive", right="transaction:write")
     async def derive(db: TheDb, actor: As) -> DerivedOut:
