@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,3 +141,23 @@ def test_the_audit_trail_is_proved(home: Path) -> None:
 
     assert done.returncode == 0
     assert json.loads(done.stdout)["broken"] is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_asked_to_stop_closes_everything_and_says_nothing(home: Path, how: signal.Signals) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BURSAR_")}  # noqa: TID251
+    with subprocess.Popen(
+        [sys.executable, "-m", "bursar.cli", "up", "--port", "0"],
+        env=clean | {"BURSAR_HOME": str(home / "home")},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        assert any("Bursar is at http://127.0.0.1:" in line for line in iter(server.stderr.readline, ""))
+        server.send_signal(how)
+        rest = server.stderr.read()
+
+    assert server.returncode == 0
+    assert "Interrupted" not in rest
+    assert "Traceback" not in rest
+    assert not (home / "home" / "postgres" / "data" / "postmaster.pid").exists()

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -27,6 +29,15 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, drain_s: float = 0.0) -> None:
         super().__init__(config)
         self._drain_s = drain_s
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Catch signals as uvicorn does, but do not raise them again at the end: the caller closes its house in order."""
+        with super().capture_signals():
+            try:
+                yield
+            finally:
+                self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Be not ready for ``drain_s``, end every event stream, then close as uvicorn does."""
