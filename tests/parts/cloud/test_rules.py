@@ -18,7 +18,7 @@ from bursar.parts.cloud.rules.bridge import Bridge, Cause, Cell, bridge
 from bursar.parts.cloud.rules.commitments import Offer, best_level, plan
 from bursar.parts.cloud.rules.dimensions import dimension
 from bursar.parts.cloud.rules.filters import parse_filter
-from bursar.parts.cloud.rules.generations import STEPS
+from bursar.parts.cloud.rules.generations import STEPS, family_of
 from bursar.parts.cloud.rules.netting import Saving, floored, net
 from bursar.parts.cloud.rules.queries import CostQuery
 from tests.parts.cloud.bills import MARCH
@@ -319,10 +319,28 @@ def test_the_prices_of_families_agree_with_public_price_data() -> None:
     """Prices differ between days and regions of one name; a tenth is near enough to tell a slip of the pen."""
     path = next(iter(libcloud.__path__)) + "/data/pricing.json"
     with open(path, "rb") as file:  # noqa: PTH123  a path inside an installed wheel
-        listed = orjson.loads(file.read())["compute"]["ec2_linux"]
+        compute = orjson.loads(file.read())["compute"]
 
     for step in STEPS:
-        for family, price in ((step.family, step.price), (step.to, step.price_to)):
-            known = Decimal(str(listed[f"{family}.{step.size}"]["us-east-1"]))
-            assert abs(known - price) <= known / 9, family
+        for size, price in ((step.size, step.price), (step.size_to, step.price_to)):
+            if step.provider == "aws":
+                known = Decimal(str(compute["ec2_linux"][size]["us-east-1"]))
+            else:
+                known = Decimal(str(compute["azure_linux"][size.lower().replace("_", "")]["westeurope"]))
+            assert abs(known - price) <= known / 9, size
         assert 0 < step.share < 1
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "family"),
+    [
+        ("m5.large", ("aws", "m5")),
+        ("Standard_DS3_v2", ("azure", "ds v2")),
+        ("Standard_DS12_v2", ("azure", "ds1x v2")),
+        ("Standard_D4s_v5", ("azure", "ds v5")),
+        ("Standard_F4", ("azure", "f")),
+        ("e2-standard-4", None),
+    ],
+)
+def test_the_family_of_an_instance_type(instance_type: str, family: tuple[str, str] | None) -> None:
+    assert family_of(instance_type) == family

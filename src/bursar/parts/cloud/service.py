@@ -142,7 +142,9 @@ async def advise(
     """
     actor.must("cost:read")
     rows = await store.ask(tx, lake, queries.last_day(), period=None, engine=engine)
-    covers = {name: span for name, *days in rows.iter_rows() if (span := _cover(*days, now.date()))}
+    covers = {
+        name: span for name, first, last, ended in rows.iter_rows() if (span := _cover(first, last, ended, now.date()))
+    }
     if not covers:
         return []
     looked: dict[Period, list[str]] = {}

@@ -57,7 +57,7 @@ async def rows_of_keys(tx: Tx, lake: Lake, wanted: Sequence[tuple[int, str, date
     asked = pl.DataFrame(wanted, schema=["id", "key", "from", "to"], orient="row").with_columns(
         pl.col("id").cast(pl.String)
     )
-    days = Period(asked["from"].min(), asked["to"].max() + timedelta(days=1))
+    days = Period(min(one[2] for one in wanted), max(one[3] for one in wanted) + timedelta(days=1))
     services = pl.Series(sorted({key.split(KEY_SEPARATOR)[SERVICE] for key in asked["key"].to_list()}))
     lines = await _lines(tx, lake, around(days))
     day = pl.col("charge_period_start").dt.date()
