@@ -77,8 +77,7 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
             continue
         chosen = [alert for alert in detection.alerts if alert.impact > 0 or alert.kind is AlertKind.VANISHED]
         chosen += [alert for alert in detection.alerts if alert.kind is AlertKind.CANCELLING and alert not in chosen]
-        for alert in chosen:
-            found.append(await _told(tx, actor, series, panel, alert))  # noqa: PERF401  awaits in order
+        found += await _told(tx, actor, series, panel, chosen)
     return found
 
 
@@ -90,37 +89,53 @@ def _scanned(panel: Panel) -> Detection | None:
     return detect(panel, periods=periods, rules=Rules(money_least=MONEY_FLOOR, percent_least=0.2))
 
 
-async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alert: Alert) -> Finding:
-    change = rules.change_of(alert, panel)
-    key = panel.keys[alert.row]
-    provider, account, service = key.split(KEY_SEPARATOR, 2)
-    mine = series.rows.filter(
-        (pl.col("currency") == panel.currency)
-        & (pl.col("provider") == provider)
-        & (pl.col("account").fill_null("(no account)") == account)
-        & (pl.col("service_name").replace("", None).fill_null("(no service)") == service)
+async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert]) -> list[Finding]:
+    """Return the findings of the alerts of one panel; the rows behind all of them are read in two passes."""
+    if not alerts:
+        return []
+    changes = [rules.change_of(alert, panel) for alert in alerts]
+    keys = sorted({panel.keys[alert.row] for alert in alerts})
+    mine = series.rows.filter(pl.col("currency") == panel.currency).with_columns(
+        _KEY.alias("key"), pl.col("charge_period_start").cast(pl.Date).alias("day")
     )
-    children = _children(mine, panel, alert.row)
-    rows, total = await _evidence(tx, actor, mine, change.first, change.last)
-    return rules.finding_of(
-        change,
-        panel,
-        title=_title(change.alert.kind, service, change, account),
-        subject=f"{key}@{change.first}",
-        children=children,
-        rows=rows,
-        rows_total=total,
-    )
+    mine = mine.filter(pl.col("key").is_in(keys))
+    sums = mine.group_by("key", "child", "day").agg(pl.col("cost").sum().cast(pl.Float64)).collect()
+    by_key = {str(key): one for (key,), one in sums.partition_by("key", as_dict=True).items()}
+    windows = [
+        (panel.keys[alert.row], change.first, change.last) for alert, change in zip(alerts, changes, strict=True)
+    ]
+    evidence = await _evidence(tx, actor, mine, windows, panel.currency)
+    found = []
+    for at, (alert, change) in enumerate(zip(alerts, changes, strict=True)):
+        key = panel.keys[alert.row]
+        _, account, service = key.split(KEY_SEPARATOR, 2)
+        rows, total = evidence.get(at, ([], 0))
+        finding = rules.finding_of(
+            change,
+            panel,
+            title=_title(change.alert.kind, service, change, account),
+            subject=f"{key}@{change.first}",
+            children=_children(by_key.get(key, sums.clear()), panel, alert.row),
+            rows=rows,
+            rows_total=total,
+        )
+        found.append(finding)
+    return found
 
 
-def _children(mine: pl.LazyFrame, panel: Panel, row: int) -> rules.Children:
+_KEY = pl.concat_str(
+    "provider",
+    pl.col("account").fill_null("(no account)"),
+    pl.col("service_name").replace("", None).fill_null("(no service)"),
+    separator=KEY_SEPARATOR,
+)
+"""The key of the cost series that a row belongs to."""
+
+
+def _children(sums: pl.DataFrame, panel: Panel, row: int) -> rules.Children:
     """Lay the daily cost of each child (resource, else meter) on the parent's calendar."""
-    sums = (
-        mine.group_by("child", pl.col("charge_period_start").cast(pl.Date).alias("day"))
-        .agg(pl.col("cost").sum().cast(pl.Float64))
-        .collect()
-    )
-    names = sums.group_by("child").agg(pl.col("cost").abs().sum()).sort("cost", descending=True)["child"].to_list()
+    ranked = sums.group_by("child").agg(pl.col("cost").abs().sum()).sort("cost", "child", descending=[True, False])
+    names = ranked["child"].to_list()
     length = len(panel.series(row))
     values = np.zeros((len(names), length))
     place = {name: at for at, name in enumerate(names)}
@@ -137,29 +152,29 @@ EVIDENCE_ROWS_MAX = 30
 
 
 async def _evidence(
-    tx: Tx, actor: Actor, mine: pl.LazyFrame, first: date, last: date
-) -> tuple[Sequence[SourceRow], int]:
-    day = pl.col("charge_period_start").cast(pl.Date)
-    within = mine.filter(day.is_between(first, last))
-    total: int = within.select(pl.len()).collect().item()
+    tx: Tx, actor: Actor, mine: pl.LazyFrame, windows: Sequence[tuple[str, date, date]], currency: str
+) -> dict[int, tuple[list[SourceRow], int]]:
+    """Return the dearest rows, and how many there are, inside of each window (key, first day, last day)."""
+    schema = {"key": pl.String(), "first": pl.Date(), "last": pl.Date()}
+    wanted = pl.LazyFrame(list(windows), schema=schema, orient="row").with_row_index("at")
+    columns = ("batch", "row", "cost", "child", "day")
+    within = mine.select("key", *columns).join(wanted, on="key").filter(pl.col("day").is_between("first", "last"))
     top = (
-        within.select("batch", "row", "cost", "currency", "child", day.alias("day"))
-        .sort("cost", "row", descending=[True, False])
-        .head(EVIDENCE_ROWS_MAX)
+        within.sort("cost", "batch", "row", descending=[True, False, False])
+        .group_by("at")
+        .agg(pl.len().alias("total"), *[pl.col(name).head(EVIDENCE_ROWS_MAX) for name in columns])
         .collect()
     )
-    files = await intake.file_names(tx, actor, batches=[UUID(batch) for batch in set(top["batch"].to_list())])
-    return [
-        SourceRow(
-            batch=one["batch"],
-            file=files.get(UUID(one["batch"]), ""),
-            row=one["row"],
-            text=f"{one['day']} {one['child']}",
-            amount=one["cost"],
-            currency=one["currency"],
-        )
-        for one in top.iter_rows(named=True)
-    ], total
+    batches = top["batch"].explode().unique().drop_nulls().to_list() if top.height else []
+    files = await intake.file_names(tx, actor, batches=[UUID(batch) for batch in batches])
+    found: dict[int, tuple[list[SourceRow], int]] = {}
+    for one in top.iter_rows(named=True):
+        rows = [
+            SourceRow(batch, files.get(UUID(batch), ""), row, f"{day} {child}", cost, currency)
+            for batch, row, cost, child, day in zip(*(one[name] for name in columns), strict=True)
+        ]
+        found[one["at"]] = rows, one["total"]
+    return found
 
 
 def _title(kind: AlertKind, service: str, change: rules.Change, account: str) -> str:
