@@ -62,6 +62,15 @@ def test_an_index_compares_within_blocks_only() -> None:
     assert index.best("ZENITH", names.blocks_of("ZENITH")) == ("", 0.0)
 
 
+def test_a_full_block_keeps_its_first() -> None:
+    index = Index()
+    for number in range(names.BLOCK_MAX + 1):
+        index.add(f"ACME {number}", ["ACME"])
+
+    assert index.best("ACME 0", ["ACME"]) == ("ACME 0", certainty(Spelling("ACME 0"), Spelling("ACME 0")))
+    assert index.best(f"ACME {names.BLOCK_MAX}", ["ACME"])[0] != f"ACME {names.BLOCK_MAX}"
+
+
 @pytest.mark.parametrize(
     ("scheme", "written", "kept"),
     [
