@@ -10,6 +10,7 @@ from pydantic import Field
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Wanted
+from bursar.core.planning.series.api import Day
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
 from bursar.infra.web import As, In, Listed, Match, MoneyIn, MoneyOut, Out, Page, Router, TheDb, router
@@ -33,7 +34,7 @@ class BudgetIn(In):
     amount: MoneyIn
     cadence: Cadence = Cadence.MONTH
     roll_over: RollOver = RollOver.NONE
-    start: Annotated[date, Field(description="First day; roll-over begins with its period.")]
+    start: Annotated[Day, Field(description="First day; roll-over begins with its period.")]
     tell: Annotated[list[Address], Field(max_length=rules.TELL_MAX)] = Field(default_factory=list)
 
     def wanted(self) -> Wanted:
@@ -141,7 +142,7 @@ def routes(lake: Lake) -> Router:
         id: UUID,  # noqa: A002  the word of the API
         db: TheDb,
         actor: As,
-        day: Annotated[date | None, Query(description="A day of the period; today by default.")] = None,
+        day: Annotated[Day | None, Query(description="A day of the period; today by default.")] = None,
     ) -> StatusOut:
         """Show actual, committed and expected amounts of a period, with the interval of the forecast."""
         async with db.reading(actor) as tx:

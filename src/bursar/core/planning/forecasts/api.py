@@ -15,11 +15,13 @@ from bursar.core.planning.forecasts.service import Answer, Drivers, Given, Moved
 from bursar.core.planning.scores import service as scores
 from bursar.core.planning.scores.service import Record
 from bursar.core.planning.series import service as series
-from bursar.core.planning.series.api import GrainName
+from bursar.core.planning.series.api import Day, GrainName
 from bursar.infra.clock import utc_now
+from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.infra.web import As, In, Out, Router, TheDb, router
-from bursar.kernel.errors import Invalid
+from bursar.kernel.actor import Actor
+from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 
@@ -179,7 +181,7 @@ class WhatIfIn(In):
     price: Rate = "0"
     volume: Rate = "0"
     growth: Annotated[Rate, "A month, compounding."] = "0"
-    since: Annotated[date | None, "First day of the change; the first day forecast by default."] = None
+    since: Annotated[Day | None, "First day of the change; the first day forecast by default."] = None
 
 
 class MovedOut(Out):
@@ -221,7 +223,7 @@ def routes(lake: Lake) -> Router:
         )
         return ForecastsOut(series=[_answer(one) for one in answers])
 
-    @r.post("/v1/forecasts/what-if", right="forecast:read", once="never")
+    @r.post("/v1/forecasts/what-if", right="forecast:read", once="never", refusals=[NotFound])
     async def what_if(body: WhatIfIn, db: TheDb, actor: As) -> WhatIfOut:
         """Change price, volume or growth of a series; see its stored forecast and everything above it move."""
         drivers = Drivers(Decimal(body.price), Decimal(body.volume), Decimal(body.growth), body.since)
@@ -243,12 +245,8 @@ def routes(lake: Lake) -> Router:
     return r
 
 
-async def _history(tx: object, actor: As, lake: Lake, key: str, run: Run) -> tuple[list[PastOut], bool | None]:
+async def _history(tx: Tx, actor: Actor, lake: Lake, key: str, run: Run) -> tuple[list[PastOut], bool | None]:
     """Return the newest periods of history and whether facts go on after the training window."""
-    from bursar.infra.db import Tx
-    from bursar.kernel.errors import NotFound
-
-    assert isinstance(tx, Tx)
     if not actor.may("series:read"):
         return [], None
     try:
