@@ -23,6 +23,8 @@ PREFIX_WORDS_MAX = 40
 RARE_LOOK = 2_000
 """How far occurrences of a word are counted to find the rarest one."""
 
+Words = tuple[str, ...]
+
 t = transaction.c
 
 
@@ -153,14 +155,23 @@ class Found:
 
 
 async def found(tx: Tx, wanted: Filter) -> Found:
-    """Return the statement of the transactions that match, to be bounded by a page."""
+    """Return the statement of the transactions that match, to be bounded by a page.
+
+    A search by words reads in the order of the words' index until the page is full; sorting is switched off for the rest
+    of the transaction, because right after a large import the planner has no statistics and would sort everything.
+    """
     where = _conditions(tx, wanted)
     if not wanted.words:
         where += _days(wanted, t.booking_date)
         return Found(sa.select(transaction).where(*where), t.booking_date, t.id)
-    driver, rest = await _driver(tx, wanted.words)
+    await tx.run(sa.text("select set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"))
+    words = await _expanded(tx, wanted.words)
+    driver, rest = await _driver(tx, words)
+    if driver is None:
+        where += [*_days(wanted, t.booking_date), *(_also(tx, other, t.booking_date, t.id) for other in rest)]
+        return Found(sa.select(transaction).where(*where), t.booking_date, t.id)
     where += _days(wanted, driver.c.booking_date)
-    where += [_also(tx, other, driver) for other in rest]
+    where += [_also(tx, other, driver.c.booking_date, driver.c.transaction) for other in rest]
     joined = driver.join(transaction, sa.and_(t.id == driver.c.transaction, tx.own(transaction)))
     return Found(sa.select(transaction).select_from(joined).where(*where), driver.c.booking_date, driver.c.transaction)
 
@@ -187,25 +198,34 @@ def _days(wanted: Filter, column: sa.ColumnElement[Any]) -> list[sa.ColumnElemen
     return [*found, column < wanted.until] if wanted.until else found
 
 
-async def _driver(tx: Tx, words: Sequence[str]) -> tuple[sa.FromClause, list[str]]:
-    """Return the rows of the rarest word, one for each transaction, and the words that are still to be checked."""
-    plain = [one for one in words if not one.endswith("*")]
+async def _expanded(tx: Tx, words: Sequence[str]) -> list[Words]:
+    """Return for each asked word the words it stands for: itself, or up to 40 that begin so."""
+    return [tuple(await _beginning(tx, one[:-1])) if one.endswith("*") else (one,) for one in words]
+
+
+async def _driver(tx: Tx, words: Sequence[Words]) -> tuple[sa.FromClause | None, list[Words]]:
+    """Return the rows of the rarest word, one for each transaction, and the words that are still to be checked.
+
+    None where only beginnings of common words are asked: then transactions are read by day until the page is full.
+    """
+    plain = [these for these in words if len(these) == 1]
     if not plain:
-        first, *rest = sorted(words, key=len, reverse=True)
-        these = await _beginning(tx, first[:-1])
-        rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word.in_(these)).distinct()
-        return rows.subquery("driver"), rest
-    if len(plain) == 1:
-        rarest = plain[0]
-    else:
-        seen = {one: await _seen(tx, one) for one in plain}
-        rarest = min(plain, key=lambda one: seen[one])
-    rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word == rarest)
-    return rows.subquery("driver"), [one for one in words if one != rarest]
+        seen = {these: await _seen(tx, these) for these in words}
+        rarest = min(words, key=lambda these: seen[these])
+        if seen[rarest] >= RARE_LOOK:
+            return None, list(words)
+        rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word.in_(rarest))
+        return rows.distinct().subquery("driver"), [these for these in words if these != rarest]
+    rarest = plain[0]
+    if len(plain) > 1:
+        seen = {these: await _seen(tx, these) for these in plain}
+        rarest = min(plain, key=lambda these: seen[these])
+    rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word == rarest[0])
+    return rows.subquery("driver"), [these for these in words if these != rarest]
 
 
-async def _seen(tx: Tx, one: str) -> int:
-    few = sa.select(sa.literal(1)).select_from(word).where(tx.own(word), word.c.word == one).limit(RARE_LOOK)
+async def _seen(tx: Tx, these: Words) -> int:
+    few = sa.select(sa.literal(1)).select_from(word).where(tx.own(word), word.c.word.in_(these)).limit(RARE_LOOK)
     return int(await tx.scalar(sa.select(sa.func.count()).select_from(few.subquery())) or 0)
 
 
@@ -230,13 +250,9 @@ async def _beginning(tx: Tx, beginning: str) -> list[str]:
     return [row.word for row in rows]
 
 
-def _also(tx: Tx, one: str, driver: sa.FromClause) -> sa.ColumnElement[bool]:
+def _also(tx: Tx, these: Words, day: sa.ColumnElement[Any], id_: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     other = word.alias()
-    here = [tx.own(other), other.c.booking_date == driver.c.booking_date, other.c.transaction == driver.c.transaction]
-    if one.endswith("*"):
-        here += [other.c.word >= one[:-1], other.c.word < _after(one[:-1])]
-    else:
-        here.append(other.c.word == one)
+    here = (tx.own(other), other.c.word.in_(these), other.c.booking_date == day, other.c.transaction == id_)
     return sa.exists(sa.select(sa.literal(1)).select_from(other).where(*here))
 
 

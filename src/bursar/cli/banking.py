@@ -1,0 +1,175 @@
+"""Transactions and their categories on the command line: search, derive and understand, work through the cards."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import click
+
+from bursar.cli import running
+from bursar.cli.findings import json_option, org_option
+from bursar.cli.main import OK
+
+if TYPE_CHECKING:
+    from bursar.parts.banking.understanding.service import Card, Understood
+    from bursar.wiring import House
+
+ROWS_MAX = 1_000
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@click.argument("query", default="")
+@click.option("--account", default="", help="Only this account.")
+@click.option("--since", type=_DAY, default=None, help="First day.")
+@click.option("--until", type=_DAY, default=None, help="First day that is left out.")
+@click.option("--category", default="", help="Only this category.")
+@click.option(
+    "--state", type=click.Choice(["open", "suggested", "automatic", "confirmed"]), default=None, help="Only this state."
+)
+@click.option("--limit", type=click.IntRange(1, ROWS_MAX), default=50, show_default=True, help="Most rows.")
+@json_option
+@org_option
+def transactions(
+    query: str,
+    account: str,
+    since: datetime | None,
+    until: datetime | None,
+    category: str,
+    state: str | None,
+    limit: int,
+    as_json: bool,
+    org: str | None,
+) -> int:
+    """Search transactions: QUERY is words that must all occur, `offi*` a beginning; the newest first."""
+    from bursar import wiring
+    from bursar.parts.banking.transactions import service
+
+    wanted = service.Filter(
+        (), account, _day(since), _day(until), state=state or "", category=category
+    )  # fmt: skip
+
+    async def use(house: "House") -> list[Any]:
+        actor = await wiring.local_actor(house, org)
+        async with house.db.writing(actor) as tx:
+            await _derive(tx, actor, house)
+        async with house.db.reading(actor) as tx:
+            got = await service.find(tx, actor, query=query, wanted=wanted)
+            ordered = got.statement.order_by(got.day.desc(), got.id.desc())
+            return list(await tx.all(ordered.limit(limit)))
+
+    rows = running.in_house(use)
+    if as_json:
+        names = (
+            "id",
+            "account",
+            "booking_date",
+            "amount",
+            "currency",
+            "label",
+            "description",
+            "category",
+            "state",
+            "stage",
+        )
+        running.print_json([{name: getattr(row, name) for name in names} for row in rows])
+        return OK
+    for row in rows:
+        told = row.category or ""
+        mark = "?" if row.state == "suggested" else ""
+        click.echo(f"{row.booking_date}  {row.amount:>14,.2f} {row.currency}  {_plain(row.label):<40.40}  {told}{mark}")
+    if not rows:
+        running.talk("Nothing matches.")
+    return OK
+
+
+def _day(given: datetime | None) -> date | None:
+    return given.date() if given else None
+
+
+def _plain(text: str) -> str:
+    """Return text that moves no cursor and reverses no line on a terminal."""
+    return "".join(c if c.isprintable() else "·" for c in text)
+
+
+async def _derive(tx: Any, actor: Any, house: "House") -> None:
+    from bursar.infra.clock import utc_now
+    from bursar.parts.banking.transactions import service
+
+    await service.derive(tx, actor, lake=house.lake, now=utc_now())
+
+
+@click.command()
+@click.option("--cards", "many", type=click.IntRange(1, 200), default=20, show_default=True, help="Most cards.")
+@click.option("--decide", "answers", multiple=True, metavar="ID=CATEGORY", help="Decide the card or row of an id.")
+@json_option
+@org_option
+def categorise(many: int, answers: tuple[str, ...], as_json: bool, org: str | None) -> int:
+    """Say what transactions were for; list what only a person can decide, the most money first.
+
+    \b
+    bursar categorise                                 answer what can be answered, list the cards
+    bursar categorise --decide 3fa8…=Travel           decide; their like are answered anew
+    """  # noqa: D301  click's mark for text that is not re-wrapped
+    from bursar import wiring
+    from bursar.infra.clock import utc_now
+    from bursar.parts.banking.understanding import service
+
+    async def use(house: "House") -> "tuple[Understood, list[Card]]":
+        actor = await wiring.local_actor(house, org)
+        async with house.db.writing(actor) as tx:
+            await _derive(tx, actor, house)
+            done = await service.understand(tx, actor)
+            for answer in answers:
+                id_, _, category = answer.partition("=")
+                ids = await _ids(tx, actor, id_)
+                done += await service.decide(tx, actor, ids=ids, category=category, now=utc_now())
+        async with house.db.reading(actor) as tx:
+            return done, await service.queue(tx, actor, limit=many)
+
+    done, cards = running.in_house(use)
+    if as_json:
+        running.print_json({"done": _facts(done), "cards": [_card(card) for card in cards]})
+        return OK
+    running.talk(f"{done.automatic} automatic, {done.suggested} suggested, {done.learned} learned from exports.")
+    for card in cards:
+        way = "in" if card.inflow else "out"
+        click.echo(
+            f"{card.ids[0]}  {Decimal(card.size) / 100:>14,.2f} {card.currency} {way:<3} {card.rows:>4} x {_plain(card.label)}"
+        )
+        for answer in card.top:
+            click.echo(f"    {answer.score:>4.0%} {answer.category}: {answer.because}")
+    return OK
+
+
+async def _ids(tx: Any, actor: Any, given: str) -> list[UUID]:
+    """Return the rows of the card that begins with an id, or that row alone."""
+    from bursar.kernel.errors import Invalid
+    from bursar.parts.banking.understanding import service
+
+    try:
+        id_ = UUID(given)
+    except ValueError as error:
+        raise Invalid(f"{given!r} is not the id of a card", fix="Copy it from `bursar categorise`.") from error
+    cards = await service.queue(tx, actor, limit=service.CARDS_MAX)
+    return next((list(card.ids) for card in cards if card.ids[0] == id_), [id_])
+
+
+def _facts(done: "Understood") -> dict[str, int]:
+    return {name: getattr(done, name) for name in ("learned", "automatic", "suggested", "silent")}
+
+
+def _card(card: "Card") -> dict[str, Any]:
+    return {
+        "label": card.label,
+        "currency": card.currency,
+        "inflow": card.inflow,
+        "rows": card.rows,
+        "amount": f"{card.size // 100}.{card.size % 100:02d}",
+        "ids": [str(id_) for id_ in card.ids],
+        "top": [
+            {"category": one.category, "stage": one.stage, "score": one.score, "because": one.because}
+            for one in card.top
+        ],
+    }
