@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "batches": ("importing:batches", "List what was imported."),
     "problems": ("importing:problems", "List or save the problems of an import."),
     "revert": ("importing:revert", "Take an import back."),
+    "transactions": ("banking:transactions", "Search bank movements and payments."),
+    "categorise": ("banking:categorise", "Say what transactions were for; list what only a person can decide."),
     "focus": ("cloud:focus", "Validate a file against the FOCUS specification."),
     "prices": ("cloud:prices", "Price catalogues: pack, load, refresh, look up."),
     "sample": ("sample:sample", "Write the sample organisation's exports."),
