@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from bursar.kernel.actor import Actor
 from tests import network
 
 network.install()
+sys.modules["__main__"].__dict__.setdefault(
+    "__file__", __file__
+)  # a worker of pytest-xdist has none; pyspark asks for it
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 """Durability is switched off where nothing crashes; fault tests start servers of their own."""

@@ -1,7 +1,9 @@
 """Inline SVG charts without script, coloured by the page's own CSS, so that dark, light and print follow the page."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 POINTS_MAX = 400
 """Most points drawn of one line; more are thinned evenly, first and last kept."""
@@ -28,6 +30,14 @@ def thinned(data: ChartData) -> ChartData:
     return ChartData(data.title, [data.labels[at] for at in picked], [data.values[at] for at in picked], data.unit)
 
 
+def _pygal() -> Any:
+    """Return the library without the import hook it leaves behind, which Python warns of at every later import."""
+    import pygal
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "PluginImportFixer"]
+    return pygal
+
+
 def line_svg(data: ChartData) -> str:
     """Draw a line chart as one ``<svg role="img">`` element.
 
@@ -39,9 +49,9 @@ def line_svg(data: ChartData) -> str:
     """
     if not data.labels:
         return ""
-    import pygal
     from lxml import etree
 
+    pygal = _pygal()
     shown = thinned(data)
     chart = pygal.Line(
         js=[],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query
@@ -208,7 +208,13 @@ async def revaluation(
     )
 
 
-@r.get("/v1/books/export", right="ledger:read", response_class=PlainTextResponse)
+_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
+_EXPORTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The export.", "content": {"text/csv": _TEXT, "text/plain": _TEXT}}
+}
+
+
+@r.get("/v1/books/export", right="ledger:read", response_class=PlainTextResponse, responses=_EXPORTS)
 async def export(
     db: TheDb, actor: As, form: Annotated[Literal["beancount", "csv"], Query(description="Form of the export.")] = "csv"
 ) -> Response:
