@@ -1,9 +1,11 @@
 """Wire types that every part shares: strict input, output, money, lists, problems."""
 
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from bursar.kernel.errors import Invalid
 from bursar.kernel.money import Money
@@ -17,10 +19,25 @@ BIGINT_MAX = 2**63 - 1
 Item = TypeVar("Item")
 
 
+@lru_cache(maxsize=1024)
+def _asks_for_time(model: type[BaseModel], name: str) -> bool:
+    """Tell whether a field is a date or an instant (optional or not)."""
+    kind = model.model_fields[name].annotation
+    return any(one in {date, datetime} for one in (kind, *get_args(kind)))
+
+
 class In(BaseModel):
     """Base of request bodies: unknown fields are refused, values are frozen, texts are bounded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=TEXT_MAX_CHARS, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_numbers_for_days(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a number where a day or an instant is asked for: pydantic would count it from 1970."""
+        if isinstance(value, int | float) and info.field_name and _asks_for_time(cls, info.field_name):
+            raise ValueError("must be a day or an instant as text (ISO 8601), not a number")
+        return value
 
 
 class Out(BaseModel):
