@@ -104,7 +104,7 @@ def _secret_hint(settings: "Settings") -> str:
     where = "BURSAR_SECRET" if settings.secret else str(settings.home / "secret")
     return (
         f"keep {where} apart from the backups: it is in none of them, and without it second factors, webhook secrets and"
-        " sealed credentials of a restored database cannot be read"
+        " the seals of the audit trail of a restored database cannot be read"
     )
 
 

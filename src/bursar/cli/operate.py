@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,10 +134,12 @@ def verify(as_json: bool, org: str | None) -> int:
 
     verdict = running.in_house(use)
     if as_json:
-        running.print_json({"entries": verdict.rows, "blocks": verdict.blocks, "broken": verdict.broken})
+        running.print_json(
+            {"entries": verdict.rows, "blocks": verdict.blocks, "broken": verdict.broken and asdict(verdict.broken)}
+        )
     else:
         click.echo(f"{verdict.rows:,} entries in {verdict.blocks:,} blocks; {verdict.unsealed:,} not sealed yet")
-        click.echo("All as it was sealed." if verdict.broken is None else f"BROKEN: {verdict.broken}")
+        click.echo("All as it was sealed." if verdict.broken is None else f"BROKEN: {verdict.broken.what}")
     return OK if verdict.broken is None else FAILED
 
 
