@@ -10,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.intake.jobs import Importer
+from bursar.infra.jobs import Context, Ticket
+from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound
+from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions.service import Filter, PeriodClosed
-from bursar.parts.banking.understanding import service
+from bursar.parts.banking.understanding import jobs, service, store
 from bursar.parts.banking.understanding.rules import answers
 from bursar.parts.banking.understanding.service import Policy, Understood, When
 from tests.parts.banking.statements import NOW, Row, importer_in, ofx, taken
@@ -255,3 +257,29 @@ async def test_payments_that_state_their_category_teach_the_model(
         ("Stationery", "source", "confirmed", "payables")
     }
     assert all(row.amount < 0 for row in rows)
+
+
+async def test_the_job_after_an_import_derives_and_answers_and_can_run_twice(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await taken(importer, actor, ofx(tmp_path / "a.ofx", [("20261001", "-10.00", "SHOP")]))
+    context = Context(importer.db, jobs.refresh, Ticket(1, 1, 0, actor.org), tools={Lake: importer.lake})
+
+    done = [await jobs.refresh.run(context, org=str(actor.org)) for _ in range(2)]
+
+    assert done == [
+        {"added": 1, "gone": 0, "automatic": 0, "suggested": 0},
+        {"added": 0, "gone": 0, "automatic": 0, "suggested": 0},
+    ]
+
+
+async def test_counts_beyond_the_limit_are_refused_and_not_forgotten(
+    importer: Importer, actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load(importer, actor, tmp_path, [("20261001", "-31.00", "GREEN TAXI"), ("20261014", "-29.00", "GREEN TAXI")])
+    first, second = await listed(importer, actor)
+    await decide(importer, actor, "Travel", first.id)
+    monkeypatch.setattr(store, "COUNTS_MAX", 2)
+
+    with pytest.raises(TooLarge, match="2 counts"):
+        await decide(importer, actor, "Travel", second.id)

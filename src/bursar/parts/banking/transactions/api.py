@@ -1,5 +1,6 @@
 """Transactions over HTTP: derive, search, annotate, split, close a period."""
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
@@ -7,7 +8,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
@@ -23,6 +24,20 @@ from bursar.parts.banking.transactions.rules import (
     size_of,
 )
 from bursar.parts.banking.transactions.service import Filter
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def iso_day(value: object) -> object:
+    """Pass a day on only when it is written as one; numbers and times are no days."""
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        message = "a day is written like 2026-01-31"
+        raise ValueError(message)
+    return value
+
+
+Day = Annotated[date, BeforeValidator(iso_day)]
+"""A day of a request."""
 
 _Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,15})?$", max_length=36, examples=["-19.99"])]
 _Name = Annotated[str, Field(max_length=CATEGORY_CHARS_MAX)]
@@ -108,7 +123,7 @@ class DerivedOut(Out):
 class UntilIn(In):
     """The first day that stays open."""
 
-    until: date
+    until: Day
 
 
 class ClosedOut(Out):
@@ -154,8 +169,8 @@ async def list_transactions(
     page: Page,
     q: Annotated[str, Query(max_length=200, description="Words that must all occur; `offi*` for a beginning.")] = "",
     account: Annotated[str, Query(max_length=100)] = "",
-    since: date | None = None,
-    until: Annotated[date | None, Query(description="First day that is left out.")] = None,
+    since: Annotated[Day | None, Query(description="First day.")] = None,
+    until: Annotated[Day | None, Query(description="First day that is left out.")] = None,
     least: _Size = None,
     most: _Size = None,
     currency: Annotated[str, Query(pattern="^([A-Z]{3})?$")] = "",

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from bursar.infra.clock import utc_now
 from bursar.infra.web import As, In, MoneyOut, Out, TheDb, router
+from bursar.kernel.errors import NotFound
 from bursar.parts.banking.transactions.rules import CATEGORY_CHARS_MAX, WORD_CHARS_MAX, words_of
+from bursar.parts.banking.transactions.service import PeriodClosed
 from bursar.parts.banking.understanding import service
 from bursar.parts.banking.understanding.rules.answers import CONDITION_WORDS_MAX, Rule, When
 from bursar.parts.banking.understanding.service import CARDS_MAX, DECIDED_MAX, Policy, Understood
@@ -186,7 +188,7 @@ async def audits(db: TheDb, actor: As, limit: int = 20) -> list[AuditOut]:
     ]  # fmt: skip
 
 
-@r.post("/v1/transactions/decide", right="transaction:write")
+@r.post("/v1/transactions/decide", right="transaction:write", refusals=[NotFound, PeriodClosed])
 async def decide(body: DecideIn, db: TheDb, actor: As) -> UnderstoodOut:
     """Decide what rows were for; it is learned at once and their like is answered anew."""
     async with db.writing(actor) as tx:

@@ -20,7 +20,7 @@ from bursar.parts.banking.understanding.rules.answers import Answer, Row, Rule, 
 
 ERROR_MAX = 0.02
 AUDIT_SHARE = 0.05
-ROWS_A_PASS = 5_000
+ROWS_A_PASS = 2_000
 """Rows answered by one statement each; a pass goes on until none is left."""
 ROWS_MAX = 200_000
 """Most rows answered by one call."""

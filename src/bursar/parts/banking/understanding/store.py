@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from bursar.infra.db import Tx, new_id
+from bursar.kernel.errors import TooLarge
 from bursar.ml.tabular import Judged
 from bursar.parts.banking.transactions.rules import words_of
 from bursar.parts.banking.transactions.tables import own_account, transaction
@@ -19,7 +20,8 @@ from bursar.parts.banking.understanding.tables import count, policy, rule, verdi
 RULES_MAX = 1_000
 PAST_MAX = 50_000
 """Most rows of the same counterparties that are looked at."""
-COUNTS_MAX = 500_000
+COUNTS_MAX = 1_000_000
+"""Most counts read by one statement; a pass of 2,000 rows has at most 50,000 contexts."""
 JUDGED_KEPT = 1_500
 """Newest verdicts of a category that count."""
 CATEGORIES_MAX = 2_000
@@ -117,12 +119,15 @@ async def past_of(tx: Tx, parties: Sequence[UUID]) -> list[Past]:
 
 
 async def counts(tx: Tx, contexts: Sequence[int]) -> dict[int, dict[str, Seen]]:
-    """Return what some contexts know."""
+    """Return what some contexts know; refuse rather than leave something out, because it would be forgotten."""
     c = count.c
     wanted = sa.literal(list(contexts), pg.ARRAY(sa.BigInteger))
     query = sa.select(count).where(tx.own(count), c.context == sa.any_(wanted)).limit(COUNTS_MAX)
+    rows = await tx.all(query)
+    if len(rows) == COUNTS_MAX:
+        raise TooLarge("What the model knows about these rows", COUNTS_MAX, "counts")
     found: dict[int, dict[str, Seen]] = {}
-    for row in await tx.all(query):
+    for row in rows:
         found.setdefault(row.context, {})[row.category] = Seen(row.weight, row.seen, row.last_day, row.example)
     return found
 
