@@ -172,11 +172,12 @@ async def test_the_same_with_a_good_reason_is_not_told(
     assert kind not in await told(lake, db, actor, rows())
 
 
-async def test_each_provider_is_looked_at_in_its_own_last_days(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_each_payer_is_looked_at_in_its_own_last_days(lake: Lake, db: Database, actor: Actor) -> None:
     """A folder may hold a bill of last year beside one of last month."""
     old = Period(date(2025, 3, 1), date(2025, 4, 1))
     idle: dict[str, Any] = {"sku_meter": "PublicIPv4:IdleAddress", "resource_id": "eip"}
-    rows = daily(old, "1", provider="gcp", **idle) + daily(Period(date(2026, 3, 1), END), "1", provider="azure")
+    recent = Period(date(2026, 3, 1), END)
+    rows = daily(old, "1", billing_account_id="old", **idle) + daily(recent, "1", billing_account_id="new")
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
         found = await service.advise(tx, actor, lake=lake, now=NOW)
@@ -196,3 +197,15 @@ async def test_a_busy_load_balancer_is_not_idle_whatever_its_units_are_called(
     rows = daily(march, "1", resource_id="lb", **hours) + daily(march, "1", resource_id="lb", **units)
 
     assert "cloud.idle_load_balancer" not in await told(lake, db, actor, rows)
+
+
+@pytest.mark.parametrize(("days", "sure"), [(6, False), (7, True)])
+async def test_a_year_told_from_a_few_days_is_unsure(
+    lake: Lake, db: Database, actor: Actor, days: int, *, sure: bool
+) -> None:
+    rows = daily(Period(END - timedelta(days=days), END), "1", sku_meter="PublicIPv4:IdleAddress", resource_id="eip")
+    async with db.writing(actor) as tx:
+        await put(lake, tx, rows)
+        found = await service.advise(tx, actor, lake=lake, now=NOW)
+
+    assert [one.confidence > service.UNSURE for one in found if one.kind == "cloud.idle_address"] == [sure]

@@ -1,7 +1,7 @@
 """Use cases of cloud: what it costs, why it changed, what to save, what to commit to, and whether the invoice is right."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -30,6 +30,10 @@ KINDS = savings.KINDS
 DUCKDB = "duckdb"
 ADVICE_DAYS = 30
 """Savings are looked for in the last thirty days that bills cover."""
+
+SURE_DAYS_MIN = 7
+UNSURE = 0.5
+"""A year told from less than a week of bills is a guess and says so."""
 
 DOUBLE_LEAST = "1"
 """Smallest line, in major units, whose repetition in the last days is worth telling."""
@@ -137,33 +141,35 @@ async def advise(
         actor: Needs the rights ``cost:read`` and ``intake:read``.
         lake: The lake.
         now: Days after it are no facts.
-        period: The days looked at; of each provider the last thirty that its bills cover when None.
+        period: The days looked at; of each billing account the last thirty that its bills cover when None.
         engine: Where the queries run.
     """
     actor.must("cost:read")
     rows = await store.ask(tx, lake, queries.last_day(), period=None, engine=engine)
     covers = {
-        name: span for name, first, last, ended in rows.iter_rows() if (span := _cover(first, last, ended, now.date()))
+        (provider, account): span
+        for provider, account, first, last, ended in rows.iter_rows()
+        if (span := _cover(first, last, ended, now.date()))
     }
     if not covers:
         return []
-    looked: dict[Period, list[str]] = {}
-    for provider, span in covers.items():
-        looked.setdefault(period or _recent(span), []).append(provider)
+    looked: dict[Period, list[queries.Payer]] = {}
+    for payer, span in covers.items():
+        looked.setdefault(period or _recent(span), []).append(payer)
     since = add_months(max(span.end for span in covers.values()), -HISTORY_MONTHS)
     months = await store.ask(
         tx, lake, queries.months(since), period=Period(since, now.date() + timedelta(days=1)), engine=engine
     )
     seen = history(months, covers)
     found: list[Finding] = []
-    for days, providers in sorted(looked.items(), key=lambda one: (one[0].start, one[0].end)):
-        found += await _standing(tx, actor, lake, days, providers, covers, seen, engine)
+    for days, payers in sorted(looked.items(), key=lambda one: (one[0].start, one[0].end)):
+        found += await _standing(tx, actor, lake, days, payers, covers, seen, engine)
     noticed = [*trends.trends(seen), *endings.endings(seen), *await _doubled(tx, lake, covers, looked, seen, engine)]
     return [*found, *await _shown(tx, actor, lake, noticed)]
 
 
 def _cover(first: date, last: date, ended: date, today: date) -> Period | None:
-    """Return the days that a provider's bills cover; a monthly fee covers its month, but nobody knows tomorrow's bill."""
+    """Return the days that a payer's bills cover; a monthly fee covers its month, but nobody knows tomorrow's bill."""
     end = min(max(ended, last + timedelta(days=1)), today + timedelta(days=1))
     return Period(first, end) if first < end else None
 
@@ -172,38 +178,40 @@ def _recent(span: Period) -> Period:
     return Period(max(span.start, span.end - timedelta(days=ADVICE_DAYS)), span.end)
 
 
-def _last_month(covers: Mapping[str, Period], providers: Sequence[str], days: Period) -> Period:
-    """Return the last month that the bills of ``providers`` cover wholly, else ``days``: commitments are billed by month."""
-    end = month_of(min(covers[name].end for name in providers))
+def _last_month(covers: Mapping[queries.Payer, Period], payers: Sequence[queries.Payer], days: Period) -> Period:
+    """Return the last month that the bills of ``payers`` cover wholly, else ``days``: commitments are billed by month."""
+    end = month_of(min(covers[name].end for name in payers))
     start = add_months(end, -1)
-    whole = all(complete(start, month_of(covers[name].start), covers[name].end) for name in providers)
+    whole = all(complete(start, month_of(covers[name].start), covers[name].end) for name in payers)
     return Period(start, end) if whole else days
 
 
 async def _standing(
-    tx: Tx, actor: Actor, lake: Lake, days: Period, providers: Sequence[str], covers: Mapping[str, Period], seen: History,
-    engine: str,
+    tx: Tx, actor: Actor, lake: Lake, days: Period, payers: Sequence[queries.Payer],
+    covers: Mapping[queries.Payer, Period], seen: History, engine: str,
 ) -> list[Finding]:  # fmt: skip
-    """Return what the last days of some providers' bills show."""
-    uses = await store.ask(tx, lake, queries.uses(days, providers), period=days, engine=engine)
+    """Return what the last days of some payers' bills show."""
+    uses = await store.ask(tx, lake, queries.uses(days, payers), period=days, engine=engine)
     moved = await store.ask(
-        tx, lake, queries.transfer_days(days, charges.TRANSFER_WORDS, providers), period=days, engine=engine
+        tx, lake, queries.transfer_days(days, charges.TRANSFER_WORDS, payers), period=days, engine=engine
     )
-    month = _last_month(covers, providers, days)
-    committed = await store.ask(tx, lake, queries.commitments(month, providers), period=month, engine=engine)
+    month = _last_month(covers, payers, days)
+    committed = await store.ask(tx, lake, queries.commitments(month, payers), period=month, engine=engine)
     advice = savings.look(uses, days, seen)
     rows = await _rows(tx, actor, lake, days, [one.resource_id for one in advice])
     unused = await _rows(tx, actor, lake, month, committed["commitment_discount_id"].unique().to_list())
-    return [
+    found = [
         *savings.findings(advice, days, rows),
         *charges.unused_commitments(committed, month, unused),
         *charges.untagged(uses, days),
         *charges.transfer_jumps(moved, days),
     ]
+    sure = 1.0 if days.days >= SURE_DAYS_MIN else UNSURE
+    return [replace(one, confidence=min(one.confidence, sure)) for one in found]
 
 
 async def _doubled(
-    tx: Tx, lake: Lake, covers: Mapping[str, Period], looked: Mapping[Period, Sequence[str]], seen: History, engine: str
+    tx: Tx, lake: Lake, covers: Mapping[queries.Payer, Period], looked: Iterable[Period], seen: History, engine: str
 ) -> list[Noticed]:
     """Return charges billed twice: large ones of a year, and all of the last days."""
     end = max(span.end for span in covers.values())

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bursar.kernel.period import Period, add_months, month_of
+from bursar.parts.cloud.rules.queries import Payer
 from bursar.parts.cloud.rules.telling import KEY_SEPARATOR, line_key
 from bursar.parts.cloud.rules.waste import NAME_TAG
 
@@ -28,13 +29,13 @@ class History:
 
     Attributes:
         rows: One row per key and month: ``key``, its columns, ``month``, exact ``cost``, ``price_cost``, ``quantity``,
-            ``lines``, ``first_day``, ``last_day``, and ``until``, the day after the last that the provider's bills cover.
+            ``lines``, ``first_day``, ``last_day``, and ``until``, the day after the last that the payer's bills cover.
         keys: Keys in order, shape (n,).
         months: First days of months in order, shape (m,).
         cost: Cost of key and month in major units, shape (n, m); NaN where there is no charge or the month is incomplete.
         price_cost: Cost before commitments, same shape.
         quantity: Quantity, same shape; NaN where unknown.
-        last: Index of the last complete month of each key's provider, shape (n,); -1 where there is none.
+        last: Index of the last complete month of each key's payer, shape (n,); -1 where there is none.
         runs: How many months in a row each key was charged for, up to ``last``; shape (n,).
         slices: Where the rows of a key begin, and how many there are.
     """
@@ -72,18 +73,29 @@ def complete(month: date, first: date, until: date) -> bool:
     return first <= month and add_months(month, 1) <= until
 
 
-def history(months: pl.DataFrame, covered: Mapping[str, Period]) -> History:
+def history(months: pl.DataFrame, covered: Mapping[Payer, Period]) -> History:
     """Lay the answer of :func:`~bursar.parts.cloud.rules.queries.months` on a grid.
 
     Args:
         months: Rows of that query.
-        covered: The days that each provider's bills cover.
+        covered: The days that the bills of each payer cover.
     """
-    rows = months.filter(pl.col("provider").is_in(list(covered))).with_columns(
-        line_key().alias("key"),
-        pl.col("provider").replace_strict({name: span.end for name, span in covered.items()}, default=None, return_dtype=pl.Date()).alias("until"),
-        pl.coalesce("resource_name", pl.col("tags").str.extract(NAME_TAG), "resource_id", "service_name").alias("name"),
-    )  # fmt: skip
+    spans = {KEY_SEPARATOR.join(payer): span for payer, span in covered.items()}
+    payer = pl.concat_str("provider", pl.col("billing_account_id").fill_null(""), separator=KEY_SEPARATOR)
+    until = pl.col("payer").replace_strict(
+        {name: span.end for name, span in spans.items()}, default=None, return_dtype=pl.Date()
+    )
+    rows = (
+        months.with_columns(
+            line_key().alias("key"),
+            payer.alias("payer"),
+            pl.coalesce("resource_name", pl.col("tags").str.extract(NAME_TAG), "resource_id", "service_name").alias(
+                "name"
+            ),
+        )
+        .filter(pl.col("payer").is_in(list(spans)))
+        .with_columns(until.alias("until"))
+    )
     rows = _one_a_month(rows)
     counts = rows.group_by("key", maintain_order=True).len()
     keys = counts["key"].to_list()
@@ -92,13 +104,13 @@ def history(months: pl.DataFrame, covered: Mapping[str, Period]) -> History:
     calendar_ = _months_between(starts[0], starts[-1]) if starts else ()
     place = {key: at for at, key in enumerate(keys)}
     column = {month: at for at, month in enumerate(calendar_)}
-    ends = {name: _last_complete(span, calendar_) for name, span in covered.items()}
+    ends = {name: _last_complete(span, calendar_) for name, span in spans.items()}
     at = (
         np.array([place[key] for key in rows["key"].to_list()], dtype=int),
         np.array([column[month] for month in rows["month"].to_list()], dtype=int),
     )
     whole = np.array(
-        [complete(month, month_of(covered[name].start), covered[name].end) for name, month in rows.select("provider", "month").iter_rows()],
+        [complete(month, month_of(spans[name].start), spans[name].end) for name, month in rows.select("payer", "month").iter_rows()],
         dtype=bool,
     )  # fmt: skip
     grids = []
@@ -108,7 +120,7 @@ def history(months: pl.DataFrame, covered: Mapping[str, Period]) -> History:
         values[~whole] = np.nan
         grid[at] = values
         grids.append(grid)
-    last = np.array([ends[key.split(KEY_SEPARATOR, 1)[0]] for key in keys], dtype=np.int64)
+    last = np.array([ends[KEY_SEPARATOR.join(key.split(KEY_SEPARATOR, 2)[:2])] for key in keys], dtype=np.int64)
     slices = dict(zip(keys, zip(begins, counts["len"].to_list(), strict=True), strict=True))
     return History(
         rows, tuple(keys), calendar_, grids[0], grids[1], grids[2], last, _runs(~np.isnan(grids[0]), last), slices
@@ -131,7 +143,7 @@ def _one_a_month(rows: pl.DataFrame) -> pl.DataFrame:
     """Add up what the query kept apart (SKUs, ways of paying) of one key and month."""
     told = ("provider", "billing_account_id", "sub_account_id", "service_name", "service_category", "resource_id", "name",
             "resource_type", "sku_meter", "instance_type", "pricing_unit", "charge_category", "charge_description",
-            "currency", "tags", "until")  # fmt: skip
+            "currency", "tags", "until", "payer")  # fmt: skip
     committed = pl.col("commitment_discount_status").is_not_null() | pl.col("pricing_category").fill_null(
         "Standard"
     ).ne("Standard")

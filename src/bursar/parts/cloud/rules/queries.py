@@ -89,7 +89,7 @@ def costs(asked: CostQuery) -> exp.Query:
 
 
 def last_day() -> exp.Query:
-    """Return the query for the first and last day that any usage line of each provider begins on, and its last that ends.
+    """Return the query for the first and last day that any usage line of each payer begins on, and the last that one ends.
 
     A monthly fee begins on the first of its month and covers all of it: ``ended`` is the day after the last one covered.
     """
@@ -98,14 +98,15 @@ def last_day() -> exp.Query:
     return (
         exp.select(
             "provider",
+            exp.func("coalesce", column("billing_account_id"), exp.Literal.string("")).as_("account"),
             exp.func("min", day()).as_("first"),
             exp.func("max", day()).as_("last"),
             exp.cast(exp.func("max", end), "date").as_("ended"),
         )
         .from_(COST)
         .where(usage)
-        .group_by("provider")
-        .order_by("provider")
+        .group_by(exp.Literal.number(1), exp.Literal.number(2))
+        .order_by(exp.Literal.number(1), exp.Literal.number(2))
     )
 
 
@@ -153,16 +154,26 @@ USE_KEYS = (
 )  # fmt: skip
 
 
-def _of(providers: Sequence[str]) -> exp.Expr:
-    return column("provider").isin(*[exp.Literal.string(name) for name in providers])
+Payer = tuple[str, str]
+"""A provider and the billing account that it bills; its bills reach as far as the last of them."""
 
 
-def uses(period: Period, providers: Sequence[str] = ()) -> exp.Query:
+def _of(payers: Sequence[Payer]) -> exp.Expr:
+    account = exp.func("coalesce", column("billing_account_id"), exp.Literal.string(""))
+    return exp.or_(
+        *[
+            exp.and_(column("provider").eq(exp.Literal.string(provider)), account.copy().eq(exp.Literal.string(named)))
+            for provider, named in payers
+        ]
+    )
+
+
+def uses(period: Period, payers: Sequence[Payer] = ()) -> exp.Query:
     """Return the query for what savings rules look at: one row per resource, meter and way of paying.
 
     Args:
         period: Days looked at.
-        providers: Whose charges; everybody's when empty.
+        payers: Whose charges; everybody's when empty.
     """
     query = (
         exp.select(
@@ -180,17 +191,17 @@ def uses(period: Period, providers: Sequence[str] = ()) -> exp.Query:
         .order_by(exp.Ordered(this=exp.column("cost"), desc=True, nulls_first=False))
         .limit(USES_MAX)
     )
-    return query.where(_of(providers)) if providers else query
+    return query.where(_of(payers)) if payers else query
 
 
-def commitments(period: Period, providers: Sequence[str]) -> exp.Query:
+def commitments(period: Period, payers: Sequence[Payer]) -> exp.Query:
     """Return the query for what was used and not used of each commitment."""
     keys = ("provider", "commitment_discount_id", "commitment_discount_status", "currency")
     return (
         exp.select(*keys, exp.func("sum", cost(CostKind.EFFECTIVE)).as_("cost"))
         .from_(COST)
         .where(within(period))
-        .where(_of(providers))
+        .where(_of(payers))
         .where(column("commitment_discount_id").is_(exp.null()).not_())
         .group_by(*[exp.Literal.number(index + 1) for index in range(len(keys))])
         .limit(USES_MAX)
@@ -261,7 +272,7 @@ def doubles(period: Period, least: str) -> exp.Query:
     )
 
 
-def transfer_days(period: Period, words: Sequence[str], providers: Sequence[str] = ()) -> exp.Query:
+def transfer_days(period: Period, words: Sequence[str], payers: Sequence[Payer] = ()) -> exp.Query:
     """Return the query for the daily cost of data transfer per account and service."""
     meter = exp.func(
         "lower", exp.func("coalesce", column("sku_meter"), column("charge_description"), exp.Literal.string(""))
@@ -284,7 +295,7 @@ def transfer_days(period: Period, words: Sequence[str], providers: Sequence[str]
         .where(exp.or_(*named))
         .group_by(*[exp.Literal.number(index + 1) for index in range(5)])
     )
-    return query.where(_of(providers)) if providers else query
+    return query.where(_of(payers)) if payers else query
 
 
 def invoice_totals(months: Sequence[date]) -> exp.Query:
