@@ -12,6 +12,7 @@ from bursar import __version__
 from bursar.core.audit import api as audit_api
 from bursar.core.audit.jobs import keep_sealing
 from bursar.core.findings import api as findings_api
+from bursar.core.findings.digest import api as digest_api
 from bursar.core.identity import api as identity_api
 from bursar.core.identity.keys import api as keys_api
 from bursar.core.identity.members import api as members_api
@@ -29,6 +30,7 @@ from bursar.core.operations import api as operations_api
 from bursar.core.operations import service as operations
 from bursar.core.operations.rules import Check
 from bursar.core.parties import api as parties_api
+from bursar.core.planning import api as planning_api
 from bursar.core.work import api as work_api
 from bursar.infra.jobs_worker import run_worker
 from bursar.infra.web import Router, WebSettings, create_app
@@ -55,8 +57,10 @@ def routers(house: House, given: Tools) -> list[Router]:
         identity_api.r,
         audit_api.r,
         findings_api.r,
+        digest_api.r,
         intake_api.routes(house.importer, upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),
+        *planning_api.routes(house.lake),
         parties_api.r,
         ledger_api.r,
         books_api.r,

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.findings import jobs, service
+from bursar.core.findings.digest import api as digest_api
 from bursar.core.findings.digest import rules
 from bursar.core.findings.digest import service as digest
 from bursar.core.findings.digest.rules import Every
@@ -26,6 +27,8 @@ from bursar.infra.jobs_worker import run_worker
 from bursar.infra.mail import Mailer
 from bursar.infra.mail_smtp import Smtp
 from bursar.infra.mail_tables import outbox
+from bursar.infra.metrics import Metrics
+from bursar.infra.web import create_app
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotAllowed
 from bursar.kernel.money import Money
@@ -34,6 +37,7 @@ from tests.core.findings.test_findings import finding
 from tests.core.identity.house import House, cheap_means
 from tests.infra.test_jobs import until
 from tests.infra.test_mail import Box, post_office
+from tests.infra.webapp import SETTINGS, client_of
 
 MONDAY = datetime(2026, 11, 16, 6, 13, tzinfo=UTC)
 YESTERDAY = MONDAY - timedelta(hours=12)
@@ -258,3 +262,23 @@ async def test_undo_takes_back_what_a_person_did_not_what_was_measured(db: Datab
         action, kept = await service.undo(tx, actor, now=MONDAY)
 
     assert (action, kept.state.value) == ("done", "new")
+
+
+async def test_people_choose_their_digest_over_http(db: Database, people: dict[str, Actor]) -> None:
+    async def authenticate(_db: Database, *, authorization: str | None, **_: Any) -> Actor:
+        return people[(authorization or "").removeprefix("Bearer ")]
+
+    app = create_app(SETTINGS, db, [digest_api.r], authenticate, metrics=Metrics())
+    async with client_of(app, "viewer") as viewer, client_of(app, "owner") as owner:
+        first = (await viewer.get("/v1/digest")).json()
+        set_ = await viewer.put("/v1/digest", json={"every": "week"})
+        mine = (await viewer.get("/v1/digest")).json()
+        theirs = (await owner.get("/v1/digest")).json()
+        refused = await viewer.put("/v1/digest/alerts", json={"every": "day"})
+        alerts = await owner.put("/v1/digest/alerts", json={"every": "day"})
+        shown = (await owner.get("/v1/digest/alerts")).json()
+        wrong = await viewer.put("/v1/digest", json={"every": "hour"})
+
+    assert (first, mine, theirs) == ({"every": None}, {"every": "week"}, {"every": None})
+    assert (set_.status_code, refused.status_code, alerts.status_code, wrong.status_code) == (200, 403, 200, 422)
+    assert shown == {"every": "day"}
