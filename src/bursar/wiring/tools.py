@@ -17,6 +17,7 @@ from bursar.core.identity.service import Means as IdentityMeans
 from bursar.core.ledger import jobs as ledger_jobs
 from bursar.core.notices import jobs as notices_jobs
 from bursar.core.notices.service import Means as NoticeMeans
+from bursar.core.planning import jobs as planning_jobs
 from bursar.core.work import jobs as work_jobs
 from bursar.infra import mail
 from bursar.infra.anchors import Anchors
@@ -47,7 +48,17 @@ class Tools:
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
         measuring = Facts(daily_of(house.lake)), Link(house.settings.url)
-        return (house, self.identity, self.audit, self.notices, self.mailer, self.erasers, self.prices, *measuring)
+        return (
+            house,
+            house.lake,
+            self.identity,
+            self.audit,
+            self.notices,
+            self.mailer,
+            self.erasers,
+            self.prices,
+            *measuring,
+        )
 
 
 JOBS: tuple[Job, ...] = (
@@ -58,6 +69,7 @@ JOBS: tuple[Job, ...] = (
     *organisations_jobs.JOBS,
     *ledger_jobs.JOBS,
     *findings_jobs.JOBS,
+    *planning_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""
