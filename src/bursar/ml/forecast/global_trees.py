@@ -114,9 +114,9 @@ def features(lookup: Lookup, dates: Floats, row: Ints, origin: Ints, step: Ints)
         (lookup.at(row, origin - back) - lookup.season_mean(row, np.maximum(origin - back - season, 0), 4)) / unit
         for back in (1, 2)
     ]
-    year = target - 364
+    year = target - 364 * (-(-step // 364))  # whole years back, so that a step beyond a year stays before the origin
     near = lookup.season_mean(row, np.maximum(year, 0), 1)
-    then = lookup.mean(row, np.maximum(year + 4, 0), 7)
+    then = lookup.mean(row, np.clip(year + 4, 0, origin), 7)
     before = lookup.mean(row, np.maximum(origin - 364, 0), 28)
     columns += [np.where(year >= 0, near - then, np.nan) / unit]
     columns += [np.where(origin >= 364 + 28, then - before, np.nan) / unit, base / unit]
