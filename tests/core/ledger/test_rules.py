@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from bursar.core.ledger.rules.admit import VOLUME_MAX, Account, Batch, Earlier
+from bursar.core.ledger.rules.admit import Account, Batch, Earlier
 from bursar.core.ledger.rules.exports import Beancount
-from bursar.core.ledger.rules.orders import Action, LimitReached, LinkFailed, Order, check
+from bursar.core.ledger.rules.orders import VOLUME_MAX, Action, LimitReached, LinkFailed, Order, check
 from bursar.kernel.errors import Invalid
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_what_an_entry_used_of_a_hold_is_free_again_when_the_entry_fails(batch: 
 
 @pytest.mark.parametrize("facts", [{"debit": CASH}, {"credit": CASH}, {"debit": CASH, "credit": SALES, "of": HELD}])
 def test_a_new_transfer_names_both_accounts_and_nothing_earlier(facts: dict[str, UUID]) -> None:
-    assert isinstance(check(order("a", amount=1, currency="EUR", **facts)), Invalid)
+    assert isinstance(check(order("a", Action.POST, amount=1, currency="EUR", **facts)), Invalid)
 
 
 def test_accounts_get_names_of_their_own_in_an_export() -> None:
