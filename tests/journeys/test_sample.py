@@ -19,7 +19,7 @@ from bursar.kernel.finding import Finding
 from bursar.reports.sample import write_sample
 from bursar.reports.sample.score import score
 
-FOUND_MIN = 40
+FOUND_MIN = 55
 """Ratchet: planted truths found; it may rise, never fall. The aim is 38 of every 40."""
 
 FALSE_MAX = 2

@@ -6,6 +6,7 @@ file. DuckDB may open those files and nothing else: external access is off, exte
 """
 
 import asyncio
+import atexit
 import socket
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -216,6 +217,7 @@ def _on_spark(
         with socket.create_connection((address.hostname or "", address.port or SPARK_PORT), CONNECT_SECONDS_MAX):
             pass
         session = SparkSession.builder.remote(url).getOrCreate()
+        atexit.unregister(session.client._on_exit)  # noqa: SLF001  it would ask a server that is gone for ten minutes
         session.conf.set("spark.sql.session.timeZone", "UTC")
     except Exception as error:
         raise Unavailable(f"the Spark server at {url}") from error

@@ -9,7 +9,7 @@ from bursar.core.findings import service as findings
 from bursar.core.intake import service as intake
 from bursar.core.intake.service import Batch, BatchState
 from bursar.core.planning import service as planning
-from bursar.infra import log
+from bursar.infra import jobs, log
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Tx
 from bursar.kernel.errors import Refusal
@@ -52,6 +52,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
             failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
     async with house.db.writing(actor) as tx:
         await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
+        await jobs.enqueue(tx, "banking.refresh", {"org": str(org)}, once=f"banking.refresh/{org}")
     return tuple(failed)
 
 

@@ -26,6 +26,7 @@ from bursar.infra.http import Egress, Host
 from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
 from bursar.infra.mail_smtp import Smtp
+from bursar.parts.banking.understanding import jobs as banking_jobs
 from bursar.parts.cloud.prices import jobs as prices_jobs
 from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue, PriceList
@@ -70,6 +71,7 @@ JOBS: tuple[Job, ...] = (
     *ledger_jobs.JOBS,
     *findings_jobs.JOBS,
     *planning_jobs.JOBS,
+    *banking_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""

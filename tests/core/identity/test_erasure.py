@@ -16,6 +16,7 @@ from tests.core.identity.test_organisations import rows_of
 from tests.whole import whole
 
 VALUES = {
+    "_int8": "array[1]::bigint[]",
     "uuid": "gen_random_uuid()",
     "text": "'x'",
     "timestamptz": "now()",
