@@ -52,7 +52,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
             failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
     async with house.db.writing(actor) as tx:
         await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
-        await jobs.enqueue(tx, "banking.refresh", {"org": str(org)}, once=f"banking.refresh/{org}")
+        await jobs.enqueue(tx, "banking.refresh", once="all")
     return tuple(failed)
 
 
