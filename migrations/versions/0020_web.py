@@ -10,7 +10,7 @@ from alembic import op
 from bursar.infra.schema import global_grants, tenant_policy
 
 revision = "web_1"
-down_revision = "0001"
+down_revision = "audit_1"
 branch_labels = None
 depends_on = None
 

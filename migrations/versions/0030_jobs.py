@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql as pg
 from bursar.infra.schema import APP, BACKUP, tenant_policy
 
 revision = "jobs_1"
-down_revision = "0001"
+down_revision = "web_1"
 branch_labels = None
 depends_on = None
 

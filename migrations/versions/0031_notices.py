@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 from bursar.infra.schema import tenant_policy
 
 revision = "notices_1"
-down_revision = "0001"
+down_revision = "jobs_1"
 branch_labels = None
 depends_on = None
 

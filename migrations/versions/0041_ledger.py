@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 from bursar.infra.schema import APP, tenant_policy
 
 revision = "ledger_1"
-down_revision = "0001"
+down_revision = "parties_1"
 branch_labels = None
 depends_on = None
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql as pg
 from bursar.infra.schema import tenant_policy
 
 revision = "planning_1"
-down_revision = "0001"
+down_revision = "findings_2"
 branch_labels = None
 depends_on = None
 

@@ -8,7 +8,7 @@ from alembic import op
 from bursar.infra.schema import APP, tenant_policy
 
 revision = "banking_1"
-down_revision = "0001"
+down_revision = "planning_1"
 branch_labels = None
 depends_on = None
 
