@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("Bursar <bursar@localhost>", description="Sender of mails.")
     alert_urls: tuple[SecretStr, ...] = Field((), description="Apprise URLs that receive operational alerts.")
-    s3_bucket: str = Field("", description="Bucket for documents instead of the home folder; the lake stays there (extra `s3`).")
+    s3_bucket: str = Field(
+        "", description="Bucket for documents instead of the home folder; the lake stays there (extra `s3`)."
+    )
     s3_endpoint: str = Field("", description="S3 endpoint other than AWS's own.")
     s3_region: str = Field("us-east-1", description="S3 region.")
     engine: str = Field(
