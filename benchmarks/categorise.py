@@ -9,6 +9,11 @@ before the quarter (supplier, service and amount bucket as features). Aim: book 
 automatic, and 3 points more right answers than the majority rule.
 """
 
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
+
 import csv
 import gzip
 import random

@@ -14,6 +14,8 @@ from bursar.kernel.series import Days, Floats
 
 Bools = NDArray[np.bool_]
 
+DAY = np.timedelta64(1, "D")
+
 NEAR_DAYS_MAX = 7
 """A holiday further away than this does not count as near."""
 
@@ -72,9 +74,9 @@ def working_day_of_month(
     The first is 1 on the first working day; the second is 0 on and after the last one.
     """
     month = days.astype("datetime64[M]")
-    first, following = month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]")
-    through = np.busday_count(first, days + 1, holidays=holidays)
-    left = np.busday_count(days + 1, following, holidays=holidays)
+    first, following = month.astype("datetime64[D]"), (month + np.timedelta64(1, "M")).astype("datetime64[D]")
+    through = np.busday_count(first, days + DAY, holidays=holidays)
+    left = np.busday_count(days + DAY, following, holidays=holidays)
     return through, left
 
 
@@ -117,7 +119,7 @@ def known_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats
         if len(holidays):
             for name, shift in (("holiday", 0), ("before holiday", 1), ("after holiday", -1)):
                 names.append(name)
-                columns.append(np.isin(days + shift, holidays).astype(np.float64))
+                columns.append(np.isin(days + shift * DAY, holidays).astype(np.float64))
         through, left = working_day_of_month(days, holidays)
         works = working_days(days, holidays)
         for name, hit in (
@@ -137,6 +139,6 @@ def _covers(times: Days, grain: Grain, when: NDArray[np.datetime64]) -> Floats:
     unit = "datetime64[M]" if grain is Grain.MONTH else "datetime64[D]"
     if grain is Grain.WEEK:
         starts = times.astype("datetime64[D]")
-        hits: Sequence[Bools] = [(day >= starts) & (day < starts + 7) for day in when]
+        hits: Sequence[Bools] = [(day >= starts) & (day < starts + 7 * DAY) for day in when]
         return np.any(hits, axis=0).astype(np.float64) if len(when) else np.zeros(len(times))
     return np.isin(times.astype(unit), when.astype(unit)).astype(np.float64)

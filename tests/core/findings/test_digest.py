@@ -265,7 +265,9 @@ async def test_undo_takes_back_what_a_person_did_not_what_was_measured(db: Datab
 
 
 async def test_people_choose_their_digest_over_http(db: Database, people: dict[str, Actor]) -> None:
-    async def authenticate(_db: Database, *, authorization: str | None, **_: Any) -> Actor:
+    async def authenticate(
+        db: Database, *, authorization: str | None, cookie: str | None, address: str, now: datetime
+    ) -> Actor:
         return people[(authorization or "").removeprefix("Bearer ")]
 
     app = create_app(SETTINGS, db, [digest_api.r], authenticate, metrics=Metrics())

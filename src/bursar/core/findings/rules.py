@@ -8,7 +8,6 @@ from uuid import UUID
 from bursar.kernel.errors import Conflict, Invalid
 from bursar.kernel.finding import Finding, FindingState
 from bursar.kernel.money import Money
-from bursar.kernel.period import Period
 
 MATERIAL_CHANGE = 0.25
 """A dismissed or snoozed finding returns when its worth grew by more than this share."""
@@ -169,8 +168,3 @@ def returns(seen: Money | None, now_worth: Money) -> bool:
 def key_day(finding: Finding) -> date:
     """Return the day that makes a finding unique: a standing one has one row whatever the period."""
     return date.min if finding.recurring else finding.period.start
-
-
-def period_of(start: date, end: date) -> Period:
-    """Return the period a row holds."""
-    return Period(start, end)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
+from bursar.core.audit import service as audit
 from bursar.core.findings import rules, store
 from bursar.core.notices import service as notices
 from bursar.infra import jobs
@@ -219,6 +220,9 @@ async def act(
     if due:
         after["due"] = due.isoformat()
     await store.record(tx, finding=kept.id, actor=actor.name, action=action, before=before, after=after, now=now)
+    await audit.record(
+        tx, actor, action=f"finding.{action}", subject=f"finding:{kept.id}", before=before, after=after, now=now
+    )
     await store.change(tx, kept.id, values=_columns(after), now=now)
     await _net(tx)
     if action in {"accept", "done"}:
@@ -260,6 +264,15 @@ async def undo(tx: Tx, actor: Actor, *, now: datetime) -> tuple[str, Kept]:
         raise NotFound("finding", str(event.finding))
     await store.change(tx, kept.id, values=_columns(event.before), now=now)
     await store.mark_undone(tx, event.id)
+    await audit.record(
+        tx,
+        actor,
+        action="finding.undo",
+        subject=f"finding:{kept.id}",
+        before=event.after,
+        after=event.before,
+        now=now,
+    )
     await store.record(
         tx, finding=kept.id, actor=actor.name, action="undo", before=event.after, after=event.before, now=now
     )

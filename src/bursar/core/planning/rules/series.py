@@ -141,7 +141,7 @@ def coarser(panel: Panel, grain: Grain) -> Panel:
         buckets = _bucket(days, unit)
         first, position = np.unique(buckets, return_inverse=True)
         total = np.bincount(position, weights=np.nan_to_num(daily)).astype(np.float64)
-        whole = slice(0, None if _bucket(days[-1:] + 1, unit)[0] != buckets[-1] else -1)
+        whole = slice(0, None if _bucket(days[-1:] + np.timedelta64(1, "D"), unit)[0] != buckets[-1] else -1)
         if len(total[whole]) >= POINTS_MIN:
             keys.append(key)
             starts.append(first[0].astype("datetime64[h]"))
