@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-export BURSAR_NO_PROGRESS ?=
 
 .PHONY: run test setup setup-dev check test-slow bench dev lock format
 

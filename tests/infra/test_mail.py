@@ -294,6 +294,25 @@ FACTS: dict[str, dict[str, Any]] = {
     "second_factor": {"name": "Ann", "on": True},
     "invitation": {"organisation": "Acme", "roles": "finance", "link": "https://x", "days": 7},
     "alert": {"title": "Disk", "body": "Nearly full", "link": ""},
+    "digest": {
+        "organisation": "Acme",
+        "count": 1,
+        "period": "this week",
+        "totals": ["12.00 EUR"],
+        "findings": [
+            {
+                "worth": "12.00 EUR",
+                "often": "a year",
+                "sure": "90 %",
+                "title": "Idle disk",
+                "id": "F1",
+                "action": "Delete it.",
+            }
+        ],
+        "more": 0,
+        "every": "week",
+        "link": "https://x",
+    },
 }
 
 

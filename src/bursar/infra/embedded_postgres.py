@@ -242,8 +242,11 @@ class EmbeddedPostgres:
     def _watch(self) -> None:
         """Wait for the end of the supervisor; if it was killed while we still need it, start another."""
         while not self._closed.is_set():
-            with (self.place.folder / "supervisor.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH)
+            try:
+                with (self.place.folder / "supervisor.lock").open("a") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_SH)
+            except FileNotFoundError:
+                return  # the home is gone, and with it everything there was to watch
             if self._closed.is_set():
                 return
             log.warning("the supervisor of the embedded PostgreSQL is gone; starting another")

@@ -131,6 +131,7 @@ def durable_home() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 async def test_a_killed_database_breaks_no_promise(crasher: Crasher, durable_home: Path, acknowledged: Path) -> None:
     assert await kill_server(crasher, durable_home, acknowledged, 2) >= 40
 
