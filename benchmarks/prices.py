@@ -119,7 +119,8 @@ def measure(way: str, path: Path) -> dict[str, float]:
 
 
 def million() -> pl.DataFrame:
-    from bursar.parts.cloud.prices.rules import COLUMNS, checked
+    from bursar.kernel.prices import PRICE_COLUMNS
+    from bursar.parts.cloud.prices.rules import checked
 
     n = pl.col("n")
     frame = pl.int_range(0, PRICES, eager=True).to_frame("n")
@@ -136,7 +137,7 @@ def million() -> pl.DataFrame:
             price=(n % 10_000).cast(pl.Decimal(38, 15)) / 1000,
             seen_on=pl.lit(DAY),
             source=pl.lit("benchmark"),
-        ).with_columns(pl.lit(None, kind).alias(name) for name, kind in COLUMNS.items() if name not in KNOWN)
+        ).with_columns(pl.lit(None, kind).alias(name) for name, kind in PRICE_COLUMNS.items() if name not in KNOWN)
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import polars as pl
 
-from bursar.connectors.prices.columns import TABLE, exact
+from bursar.connectors.prices.columns import exact
 from bursar.connectors.prices.downloads import Progress, download
 from bursar.infra.http import Client, Host, NoAnswer
 from bursar.kernel.errors import Invalid
 from bursar.kernel.lines import DECIMAL
+from bursar.kernel.prices import PRICE_COLUMNS
 
 BASE = "https://pricing.us-east-1.amazonaws.com"
 HOSTS = (Host("pricing.us-east-1.amazonaws.com"), Host("pricing.cn-north-1.amazonaws.com.cn"))
@@ -25,7 +26,7 @@ OFFERS = ("AmazonEC2", "AmazonRDS", "AmazonS3", "AmazonVPC", "AWSELB", "AmazonEl
 MEMORY_MB = 96
 """Memory DuckDB may use while it reads an offer, MB."""
 
-SCHEMA = pl.Schema(TABLE)
+SCHEMA = pl.Schema(PRICE_COLUMNS)
 
 BUFFER_BYTES = 5_000_000
 """Bytes of the file that DuckDB reads at once; a row may have at most two million."""

@@ -1,40 +1,16 @@
 """The table every price connector returns; one row per price."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import polars as pl
 
 from bursar.infra.http import NoAnswer, Reply
-from bursar.kernel.lines import DECIMAL
-
-TABLE: Final[Mapping[str, pl.DataType]] = {
-    "provider": pl.String(),
-    "service": pl.String(),
-    "sku": pl.String(),
-    "region": pl.String(),
-    "family": pl.String(),
-    "instance_type": pl.String(),
-    "os": pl.String(),
-    "arch": pl.String(),
-    "vcpu": pl.Float64(),
-    "memory_gib": pl.Float64(),
-    "meter": pl.String(),
-    "unit": pl.String(),
-    "term": pl.String(),
-    "currency": pl.String(),
-    "tier_start": DECIMAL,
-    "price": DECIMAL,
-    "valid_from": pl.Date(),
-    "valid_to": pl.Date(),
-    "seen_on": pl.Date(),
-    "source": pl.String(),
-    "description": pl.String(),
-}
+from bursar.kernel.prices import PRICE_COLUMNS
 
 HOURS_A_YEAR = 8760
 
@@ -43,9 +19,9 @@ Row = dict[str, Any]
 
 def table(rows: Iterable[Row], *, day: date, source: str) -> pl.DataFrame:
     """Return the rows as a table; columns a row lacks are null, ``seen_on`` is ``day``."""
-    blank: Row = dict.fromkeys(TABLE)
+    blank: Row = dict.fromkeys(PRICE_COLUMNS)
     whole = [blank | {"seen_on": day, "source": source, "tier_start": Decimal(0)} | row for row in rows]
-    return pl.DataFrame(whole, schema=dict(TABLE), strict=False, infer_schema_length=None)
+    return pl.DataFrame(whole, schema=dict(PRICE_COLUMNS), strict=False, infer_schema_length=None)
 
 
 def exact(reply: Reply) -> Any:

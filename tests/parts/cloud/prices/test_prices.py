@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bursar.connectors.prices.columns import TABLE
 from bursar.infra.metrics import CACHE, METRICS
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotAllowed, NotFound, TooLarge, Unavailable
+from bursar.kernel.prices import PRICE_COLUMNS
 from bursar.parts.cloud.prices import rules, store
-from bursar.parts.cloud.prices.rules import COLUMNS, KEY, Shape, Wanted, checked, merge
+from bursar.parts.cloud.prices.rules import KEY, Shape, Wanted, checked, merge
 from bursar.parts.cloud.prices.service import COMPARED_MAX, PriceList, must_find
 
 ACTOR = Actor(UUID(int=1), "person:1", frozenset({"price:read", "price:write", "cloud:refresh"}))
@@ -26,7 +26,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def row(sku: str = "A", price: str = "1", **facts: object) -> dict[str, object]:
-    usual: dict[str, object] = dict.fromkeys(COLUMNS)
+    usual: dict[str, object] = dict.fromkeys(PRICE_COLUMNS)
     usual |= {
         "provider": "aws",
         "service": "AmazonEC2",
@@ -44,7 +44,7 @@ def row(sku: str = "A", price: str = "1", **facts: object) -> dict[str, object]:
 
 
 def table(*rows: dict[str, object]) -> pl.DataFrame:
-    return checked(pl.DataFrame(list(rows), schema=dict(COLUMNS), strict=False))
+    return checked(pl.DataFrame(list(rows), schema=dict(PRICE_COLUMNS), strict=False))
 
 
 def prices(folder: Path, *rows: dict[str, object]) -> PriceList:
@@ -62,10 +62,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_the_connectors_table_is_the_part_s_table() -> None:
-    assert dict(TABLE) == dict(COLUMNS)
 
 
 def test_an_unknown_price_is_none_and_never_zero(tmp_path: Path) -> None:
@@ -162,8 +158,8 @@ def test_merging_the_same_reading_again_changes_nothing() -> None:
     ("broken", "what"),
     [
         (pl.DataFrame({"provider": ["aws"]}), "lacks the columns"),
-        (pl.DataFrame([row(price="-1")], schema=dict(COLUMNS), strict=False), "negative"),
-        (pl.DataFrame([row() | {"sku": None}], schema=dict(COLUMNS), strict=False), "empty values in sku"),
+        (pl.DataFrame([row(price="-1")], schema=dict(PRICE_COLUMNS), strict=False), "negative"),
+        (pl.DataFrame([row() | {"sku": None}], schema=dict(PRICE_COLUMNS), strict=False), "empty values in sku"),
     ],
 )
 def test_a_broken_table_is_refused(broken: pl.DataFrame, what: str) -> None:

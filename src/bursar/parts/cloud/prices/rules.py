@@ -1,6 +1,6 @@
 """The price table, how a newer reading of a catalogue is merged into it, and shapes of machines that can be compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -9,44 +9,13 @@ from typing import Final
 import polars as pl
 
 from bursar.kernel.errors import Invalid
-from bursar.kernel.lines import DECIMAL
+from bursar.kernel.prices import PRICE_COLUMNS
 
 HOURS_A_MONTH = 730
 """A month is 730 hours, everywhere in the product."""
 
 PRICES_MAX = 5_000_000
 """Most prices in one region's table."""
-
-COLUMNS: Final[Mapping[str, pl.DataType]] = {
-    "provider": pl.String(),
-    "service": pl.String(),
-    "sku": pl.String(),
-    "region": pl.String(),
-    "family": pl.String(),
-    "instance_type": pl.String(),
-    "os": pl.String(),
-    "arch": pl.String(),
-    "vcpu": pl.Float64(),
-    "memory_gib": pl.Float64(),
-    "meter": pl.String(),
-    "unit": pl.String(),
-    "term": pl.String(),
-    "currency": pl.String(),
-    "tier_start": DECIMAL,
-    "price": DECIMAL,
-    "valid_from": pl.Date(),
-    "valid_to": pl.Date(),
-    "seen_on": pl.Date(),
-    "source": pl.String(),
-    "description": pl.String(),
-}
-"""One row per price and validity period.
-
-``term`` is ``on_demand``, ``spot`` or such as ``reserved_1y_no_upfront`` and ``savings_plan_3y_all_upfront`` (their
-price is the effective one per hour, upfront spread over the term); ``tier_start`` is the quantity from which the price
-holds; ``valid_from`` null: since before anything is known; ``valid_to`` null: still; ``seen_on`` is the last day on
-which a catalogue listed it.
-"""
 
 KEY: Final = ("provider", "service", "sku", "region", "term", "currency", "tier_start")
 """What makes two rows the same price at different times."""
@@ -120,12 +89,12 @@ def checked(frame: pl.DataFrame) -> pl.DataFrame:
     Raises:
         Invalid: A column is missing, a key is null, a price is negative, or there are too many rows.
     """
-    missing = [name for name in COLUMNS if name not in frame.columns]
+    missing = [name for name in PRICE_COLUMNS if name not in frame.columns]
     if missing:
         raise Invalid(f"The price table lacks the columns {', '.join(missing)}.", "Make the pack again.")
     if frame.height > PRICES_MAX:
         raise Invalid(f"The price table has over {PRICES_MAX:,} rows.", "Read fewer services or regions.")
-    typed = frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+    typed = frame.select(pl.col(name).cast(kind) for name, kind in PRICE_COLUMNS.items())
     needed = [name for name in (*KEY, "price", "unit", "seen_on") if typed[name].null_count()]
     if needed:
         raise Invalid(f"The price table has empty values in {', '.join(needed)}.", "Make the pack again.")
@@ -165,7 +134,7 @@ def merge(old: pl.DataFrame, new: pl.DataFrame, *, day: date) -> pl.DataFrame:
         valid_from=pl.coalesce("valid_from", pl.lit(day))
     )
     parts = [closed, kept, joined.filter(vanished), ended, stale, fresh, replaced]
-    whole = pl.concat([part.select(*COLUMNS) for part in parts])
+    whole = pl.concat([part.select(*PRICE_COLUMNS) for part in parts])
     return whole.sort(*KEY, "valid_from", nulls_last=False)
 
 
@@ -215,7 +184,7 @@ def cheapest(table: pl.DataFrame, shape: Shape, *, on: date, most: int, spare: f
 
 def empty() -> pl.DataFrame:
     """Return a price table without rows."""
-    return pl.DataFrame(schema=dict(COLUMNS))
+    return pl.DataFrame(schema=dict(PRICE_COLUMNS))
 
 
 def scope_of(frame: pl.DataFrame) -> Sequence[tuple[str, str]]:

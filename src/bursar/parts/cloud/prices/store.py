@@ -16,7 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bursar.kernel.errors import Invalid, TooLarge
-from bursar.parts.cloud.prices.rules import COLUMNS, Priced, Wanted, checked, empty, scope_of
+from bursar.kernel.prices import PRICE_COLUMNS
+from bursar.parts.cloud.prices.rules import Priced, Wanted, checked, empty, scope_of
 
 PACK_BYTES_MAX = 2 * 2**30
 """Largest price pack that is unpacked."""
@@ -211,7 +212,7 @@ class Book:
             else on
         )
         read_on = self._read_on[str(row["provider"]), str(row["region"]), str(row["service"]), str(row["source"])]
-        text = {name: str(row[name] or "") for name, kind in COLUMNS.items() if kind == pl.String()}
+        text = {name: str(row[name] or "") for name, kind in PRICE_COLUMNS.items() if kind == pl.String()}
         begins = start.isoformat() if isinstance(start, date) else "start"
         return Priced(
             id=":".join((text["provider"], text["region"], text["sku"], text["term"], begins)),
