@@ -1,7 +1,7 @@
 """Forks children that record transfers and kill themselves at a labelled point; run by test_crash, one line per child.
 
 Reads ``url org point turn seed`` lines on stdin, prints the child's exit signal; children append each acknowledged key to the file
-named in argv. Everything is imported before the fork, so a run takes a tenth of a second.
+named in argv. Everything is imported before the fork, so a run takes a tenth of a second. SIGUSR1 ends the child that runs.
 """
 
 import asyncio
@@ -84,6 +84,8 @@ async def work(url: str, org: UUID, seed: int, acknowledged: int) -> None:
 def main(path: str) -> None:
     """Fork one child for each line of stdin."""
     acknowledged = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    child = 0
+    signal.signal(signal.SIGUSR1, lambda *_: os.kill(child, signal.SIGKILL) if child else None)
     for line in sys.stdin:
         url, org, point, turn, seed = line.rstrip("\n").split("\t")
         child = os.fork()
@@ -96,6 +98,7 @@ def main(path: str) -> None:
                 sys.stderr.write(f"{error!r}\n")
             os._exit(3)
         _, status = os.waitpid(child, 0)
+        child = 0
         sys.stdout.write(f"{os.WTERMSIG(status)}\n" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}\n")
         sys.stdout.flush()
 
