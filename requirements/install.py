@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+_PIP = ("pip", "install", "--quiet", "--disable-pip-version-check")
 
 
 def _ran(*command: str) -> bool:
@@ -18,9 +19,9 @@ def main(lock: str) -> int:
     """Install the files of ``lock``, then this checkout in editable form; return an exit status."""
     if not _ran("uv", "pip", "install", "--quiet", "--python", sys.executable, "--require-hashes", "-r", lock):
         print("uv could not install the locked set; trying pip, which is slower", file=sys.stderr)  # noqa: T201
-        if not _ran("pip", "install", "--quiet", "--require-hashes", "-r", lock):
+        if not _ran(*_PIP, "--require-hashes", "-r", lock):
             return 1
-    return 0 if _ran("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".") else 1
+    return 0 if _ran(*_PIP, "--no-deps", "--no-build-isolation", "--editable", ".") else 1
 
 
 if __name__ == "__main__":

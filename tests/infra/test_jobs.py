@@ -455,6 +455,24 @@ async def test_only_jobs_of_silent_workers_are_taken_up(db: Database, actor: Act
     assert [row.kind for row in await events(db, actor, silent)] == ["interrupted"]
 
 
+async def test_a_worker_whose_heartbeat_is_late_does_not_take_its_own_running_job_for_lost(
+    db: Database, actor: Actor, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_worker, "HEARTBEAT_S", 3600.0)
+
+    @job("test.busy", attempts=3, backoff_s=0.01)
+    async def busy(ctx: Context, *, org: str) -> None:
+        seen.calls.append("began")
+        async with db.system("late", write=True) as tx:
+            await tx.run("update procrastinate_workers set last_heartbeat = now() - interval '1 minute'")
+        await asyncio.sleep(jobs_worker.RESCUE_EVERY_S * 1.5)
+
+    async with working(db, seen, [busy]):
+        assert await ended(db, await queue(db, actor, "test.busy")) == {"succeeded"}
+
+    assert seen.calls == ["began"]
+
+
 async def test_a_job_that_was_to_be_cancelled_is_not_run_again(db: Database, actor: Actor) -> None:
     number = await queue(db, actor, "test.wait")
     await fake_run(db, number, silent_s=60)

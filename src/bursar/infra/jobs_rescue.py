@@ -38,6 +38,7 @@ with lost as (
     select j.id from procrastinate_jobs j left join procrastinate_workers w on w.id = j.worker_id
     where j.status = 'doing'
       and (w.id is null or w.last_heartbeat < now() - make_interval(secs => :dead_after_s) or j.id = any(:suspects))
+      and j.id <> all(:running)
     order by j.id limit 500 for update of j skip locked)
 {_SPARE.strip()},
     status = case when abort_requested then 'aborted'
@@ -50,10 +51,21 @@ returning procrastinate_jobs.id, task_name, status::text, args->>'org' as org, a
 """Puts back what dead workers held. ``order by``, ``limit`` and SKIP LOCKED let several workers do it at once."""
 
 
-async def rescue(db: Database, *, suspects: Sequence[int] = ()) -> int:
-    """Put back the jobs of dead workers, and ``suspects``; returns how many. Wakes every worker."""
+async def rescue(db: Database, *, suspects: Sequence[int] = (), running: Sequence[int] = ()) -> int:
+    """Put back the jobs of dead workers, and ``suspects``; returns how many. Wakes every worker.
+
+    Args:
+        db: The database edge.
+        suspects: Jobs that the asking worker holds by the queue's word but does not run.
+        running: Jobs that it does run: on a machine so busy that its own heartbeat is late, it is late, not dead.
+    """
     async with db.system("rescue jobs", write=True) as tx:
-        facts = {"dead_after_s": DEAD_AFTER_S, "interruptions_max": INTERRUPTIONS_MAX, "suspects": list(suspects)}
+        facts = {
+            "dead_after_s": DEAD_AFTER_S,
+            "interruptions_max": INTERRUPTIONS_MAX,
+            "suspects": list(suspects),
+            "running": list(running),
+        }
         lost = await tx.all(_RESCUE, facts)
         for row in lost:
             note = json.dumps({"type": "job_inserted", "job_id": row.id})

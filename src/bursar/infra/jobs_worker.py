@@ -224,7 +224,7 @@ async def _rescue_for_ever(crew: _Crew, worker: Worker) -> None:
         async with crew.db.system("rescue jobs") as tx:
             held = {row.id for row in await tx.all(mine, {"worker": worker.worker_id or 0})}
         idle = held - crew.running
-        await rescue(crew.db, suspects=sorted(idle & crew.suspects))
+        await rescue(crew.db, suspects=sorted(idle & crew.suspects), running=sorted(crew.running))
         crew.suspects = idle
         await asyncio.sleep(RESCUE_EVERY_S)
 

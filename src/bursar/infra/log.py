@@ -156,7 +156,8 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = name != "uvicorn.access"
-    logging.getLogger("procrastinate").setLevel(max(number, logging.WARNING))
+    for name in ("procrastinate", "uvicorn.error"):  # what they tell at INFO we say ourselves
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
 
 
 def fast_line(event: str, facts: Mapping[str, Any]) -> None:

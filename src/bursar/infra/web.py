@@ -69,6 +69,9 @@ __all__ = [
     "routes_of",
 ]
 
+SLOW_JOB_QUERY_S = 1.0
+"""What a statement outside a request may take before it is noted: jobs move many rows at once."""
+
 SWEEP_EVERY_S = 600.0
 """How often full rate-limit buckets are swept."""
 
@@ -80,7 +83,7 @@ def _observe_statement(seconds: float, statement: object) -> None:
         exchange.database_s += seconds
         exchange.statements += 1
     METRICS.statement(seconds, SLOW_QUERY_S)
-    if seconds > SLOW_QUERY_S:
+    if seconds > (SLOW_JOB_QUERY_S if exchange is None else SLOW_QUERY_S):
         text = " ".join(str(statement).split())[:500]
         log.logger("database").warning("slow statement", ms=round(seconds * 1000, 1), statement=text)
 
