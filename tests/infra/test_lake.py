@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
 
 import duckdb
 import polars as pl
@@ -13,15 +12,15 @@ import pytest
 from sqlglot import exp, parse_one
 
 from bursar.infra import lake_query
-from bursar.infra.db import Database, Tx, new_id
+from bursar.infra.db import Database, Tx
 from bursar.infra.lake import Lake
+from bursar.infra.lake_compact import sweep
 from bursar.infra.lake_query import QueryTooBig, QueryTooSlow, lock_down, query
-from bursar.infra.lake_stage import stage
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, TooLarge, Unavailable
-from bursar.kernel.lines import COST_LINES, Parsed
+from bursar.kernel.lines import COST_LINES
+from tests.infra.costs import NOW, lines, put
 
-NOW = datetime(2026, 4, 2, tzinfo=UTC)
 SUM = "select service_name, sum(billed_cost) as cost from cost group by service_name order by service_name"
 
 
@@ -31,34 +30,9 @@ def sql(text: str) -> exp.Query:
     return parsed
 
 
-def lines(*rows: tuple[str, date, str], account: str = "a") -> pl.LazyFrame:
-    frame = pl.DataFrame(
-        {
-            "row": range(2, 2 + len(rows)),
-            "service_name": [service for service, _, _ in rows],
-            "charge_period_start": [datetime(day.year, day.month, day.day, tzinfo=UTC) for _, day, _ in rows],
-            "billing_period_start": [day.replace(day=1) for _, day, _ in rows],
-            "billed_cost": [Decimal(cost) for _, _, cost in rows],
-        }
-    )
-    given = {"provider": "aws", "currency": "USD", "charge_category": "Usage", "billing_account_id": account}
-    columns = {
-        name: (pl.col(name) if name in frame.columns else pl.lit(given.get(name))).cast(kind)
-        for name, kind in COST_LINES.columns.items()
-    }
-    return frame.lazy().select(**columns)
-
-
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake", memory_mb=256)
-
-
-async def put(lake: Lake, tx: Tx, rows: pl.LazyFrame, *, batch: UUID | None = None, now: datetime = NOW) -> UUID:
-    batch = batch or new_id()
-    staged = stage(Parsed(COST_LINES, rows), lake.root / ".staging" / str(new_id()))
-    await lake.take(tx, COST_LINES, staged, batch=batch, format_name="focus", siblings=frozenset(), now=now)
-    return batch
 
 
 async def costs(lake: Lake, tx: Tx, text: str = SUM) -> dict[str, Decimal]:
@@ -105,8 +79,9 @@ async def test_a_batch_that_fails_leaves_nothing_but_an_orphan_that_is_swept(
         assert await costs(lake, tx) == {}
         orphans = list((lake.root / str(actor.org)).rglob("*.parquet"))
         assert len(orphans) == 1
-        assert await lake.sweep(tx, older_than=datetime.now(UTC) - timedelta(hours=1)) == 0  # noqa: TID251  real file ages
-        assert await lake.sweep(tx, older_than=datetime.now(UTC) + timedelta(hours=1)) == 1  # noqa: TID251
+    async with db.writing(actor) as tx:
+        assert await sweep(tx, lake, now=NOW) == 0
+        assert await sweep(tx, lake, now=NOW, grace=timedelta(hours=-1)) == 1
     assert not orphans[0].exists()
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PAGE = 200
 
+rehash_option = click.option(
+    "--rehash", is_flag=True, help="Read every file, also where its place, size and times are those of the last import."
+)
+
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -26,12 +30,14 @@ PAGE = 200
 @click.option(
     "--set", "answers", multiple=True, metavar="NAME=VALUE", help="Answer a parser's question, as its problem says."
 )
+@rehash_option
 @json_option
 @org_option
 def import_(
     paths: tuple[Path, ...],
     format_name: str,
     answers: tuple[str, ...],
+    rehash: bool,
     as_json: bool,
     org: str | None,
 ) -> int:
@@ -46,7 +52,8 @@ def import_(
 
     async def use(house: "House") -> "list[Batch]":
         actor = await wiring.local_actor(house, org)
-        return [batch async for batch in house.importer.import_paths(actor, paths, clock=utc_now, options=options)]
+        taken = house.importer.import_paths(actor, paths, clock=utc_now, options=options, trust_times=not rehash)
+        return [batch async for batch in taken]
 
     taken = running.in_house(use)
     if as_json:

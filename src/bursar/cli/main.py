@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "user": ("people:user", "Enrol a person or make a password-reset link."),
     "key": ("people:key", "Make, list and revoke API keys."),
     "audit": ("operate:audit", "Verify the audit trail."),
+    "lake": ("lake:lake", "Keep imported lines in few files."),
     "backup": ("backups:backup", "Make, list and verify backups."),
     "restore": ("backups:restore", "Bring a backup back."),
     "migrate": ("operate:migrate", "Bring the database schema up to date."),

@@ -1,7 +1,9 @@
 """The lake: immutable line detail as zstd Parquet, one folder per organisation, dataset and month, listed in PostgreSQL.
 
 A file is part of the lake when, and only when, a manifest row says so; a batch therefore appears and disappears in one
-transaction, and a crash leaves at most orphans, which :meth:`Lake.sweep` removes. Two ways of replacing:
+transaction, and a crash leaves at most orphans, which :func:`bursar.infra.lake_compact.sweep` removes. A manifest row stays
+the same when its lines move into a pack (:mod:`bursar.infra.lake_compact`): what is visible, replaced or reverted is decided
+on rows of the manifest, where their lines lie is looked up. Two ways of replacing:
 
 * a *bill* (schema without ``identity``) replaces what it covers of the same source account and billing month;
 * a *statement* (schema with ``identity``) adds only rows not seen before; equal rows are told apart by an occurrence
@@ -9,8 +11,6 @@ transaction, and a crash leaves at most orphans, which :meth:`Lake.sweep` remove
 """
 
 import asyncio
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -21,36 +21,18 @@ from uuid import UUID
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
-from bursar.infra.db import Tx, new_id, tenant_table
-from bursar.infra.lake_rows import only_new, without_replaced
+from bursar.infra.backup_store import Store
+from bursar.infra.db import Tx, new_id
+from bursar.infra.lake_place import CACHE_BYTES_MAX, STAGING, Held, Place
+from bursar.infra.lake_rows import PART, only_new, without_replaced
 from bursar.infra.lake_stage import Coverage, Staged, StagedFile, coverage_of
+from bursar.infra.lake_tables import lake_file, lake_pack
+from bursar.kernel.errors import TooLarge
 from bursar.kernel.lines import LineSchema
 
 FILES_MAX = 100_000
 """Most files one organisation may have in one dataset before compaction must run."""
-
-lake_file = tenant_table(
-    "lake_file",
-    sa.Column("id", sa.Uuid, primary_key=True),
-    sa.Column("dataset", sa.Text, nullable=False),
-    sa.Column("month", sa.Date, nullable=False),
-    sa.Column("batch", sa.Uuid, nullable=False),
-    sa.Column("family", sa.Uuid, nullable=False),
-    sa.Column("format", sa.Text, nullable=False),
-    sa.Column("path", sa.Text, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("coverage", pg.JSONB, nullable=False),
-    sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("dropped_at", sa.DateTime(timezone=True)),
-    sa.Column("dropped_by", sa.Uuid),
-    sa.Column("made_by", sa.Uuid, nullable=False),
-    sa.UniqueConstraint("org", "path", name="lake_file_path_key"),
-    sa.Index("lake_file_visible", "org", "dataset", "month", postgresql_where=sa.text("dropped_at is null")),
-    sa.Index("lake_file_batch", "org", "batch"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +54,11 @@ class LakeFile:
     batch: UUID
     family: UUID
     format: str
-    path: str
     rows: int
     coverage: tuple[Coverage, ...]
+    held: Held
+    parts: int
+    """Manifest rows whose lines the pack holds; 0 where the object holds this one's only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +72,77 @@ class _Maker:
 
 
 class Lake:
-    """The lake under one folder.
+    """The lake under one folder, or in S3 with that folder as its copies.
 
     Args:
         root: Folder of the lake; made when absent.
         memory_mb: Memory one query may use, MiB.
         threads: Threads one query may use.
+        remote: Where the objects lie, if not in ``root``.
+        cache_bytes_max: Size of the local copies when there is a ``remote``.
     """
 
-    def __init__(self, root: Path, *, memory_mb: int = 512, threads: int = 2) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        memory_mb: int = 512,
+        threads: int = 2,
+        remote: Store | None = None,
+        cache_bytes_max: int = CACHE_BYTES_MAX,
+    ) -> None:
         self.root = root
         self.memory_mb = memory_mb
         self.threads = threads
-        root.mkdir(parents=True, exist_ok=True)
+        self.place = Place(root, remote, cache_bytes_max=cache_bytes_max)
 
     async def files(
         self, tx: Tx, dataset: str, *, months: Iterable[date] | None = None, batch: UUID | None = None
     ) -> list[LakeFile]:
-        """Return the visible files of a dataset, oldest month first; optionally of some months or one batch."""
-        t = lake_file.c
+        """Return the visible files of a dataset, oldest month first; optionally of some months or one batch.
+
+        Raises:
+            TooLarge: There are more than :data:`FILES_MAX`.
+        """
+        t, pack = lake_file.c, lake_pack.c
         where = [tx.own(lake_file), t.dataset == dataset, t.dropped_at.is_(None)]
         if months is not None:
             where.append(t.month.in_(sorted(set(months))))
         if batch is not None:
             where.append(t.batch == batch)
         found = await tx.all(
-            sa.select(t.id, t.month, t.batch, t.family, t.format, t.path, t.rows, t.coverage)
+            sa.select(
+                *(t.id, t.month, t.batch, t.family, t.format, t.rows, t.coverage),
+                sa.func.coalesce(pack.path, t.path).label("path"),
+                sa.func.coalesce(pack.size_bytes, t.size_bytes).label("size_bytes"),
+                sa.func.coalesce(pack.sha256, t.sha256).label("sha256"),
+                sa.func.coalesce(pack.parts, 0).label("parts"),
+            )
+            .select_from(lake_file.outerjoin(lake_pack, sa.and_(pack.org == t.org, pack.id == t.pack)))
             .where(*where)
             .order_by(t.month, t.id)
-            .limit(FILES_MAX)
+            .limit(FILES_MAX + 1)
         )
+        if len(found) > FILES_MAX:
+            raise TooLarge(f"the dataset {dataset} (run `bursar lake compact`)", FILES_MAX, "files")
         return [
             LakeFile(
-                row.id, row.month, row.batch, row.family, row.format, row.path, row.rows, _coverage_from(row.coverage)
+                *(row.id, row.month, row.batch, row.family, row.format, row.rows, _coverage_from(row.coverage)),
+                held=Held(row.path, row.size_bytes, row.sha256),
+                parts=row.parts,
             )
             for row in found
         ]
 
-    def paths(self, files: Sequence[LakeFile]) -> list[Path]:
-        """Return the absolute paths of manifest rows."""
-        return [self.root / file.path for file in files]
+    async def local(self, files: Iterable[LakeFile]) -> dict[str, Path]:
+        """Return where the objects of some files can be read, by name; see :meth:`.lake_place.Place.local`."""
+        wanted = {file.held.name: file.held for file in files}
+        return await asyncio.to_thread(self.place.local, wanted.values())
+
+    async def frames(self, files: Sequence[LakeFile]) -> list[tuple[LakeFile, pl.LazyFrame]]:
+        """Return the rows of each file as a lazy frame of its own."""
+        paths = await self.local(files)
+        return [(file, _rows(paths[file.held.name], file)) for file in files]
 
     async def take(
         self,
@@ -154,10 +169,7 @@ class Lake:
         Returns:
             Rows and totals taken, rows known already, rows of older batches replaced.
         """
-        await tx.run(
-            sa.text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"),
-            {"name": f"lake/{tx.org}/{schema.name}"},
-        )
+        await lock(tx, schema.name)
         maker = _Maker(batch, await self._family(tx, siblings) or batch, format_name, now)
         if schema.identity:
             return await self._take_new(tx, schema, staged, maker)
@@ -190,9 +202,9 @@ class Lake:
             older = old.batch < maker.batch and old.family != maker.family
             if not older or not any(c.scope in newer for c in old.coverage):
                 continue
-            kept = await asyncio.to_thread(
-                without_replaced, self.root / old.path, schema, old.coverage, newer, self._scratch(maker.batch)
-            )
+            [(_, rows)] = await self.frames([old])
+            scratch = self.scratch(maker.batch)
+            kept = await asyncio.to_thread(without_replaced, rows, schema, old.coverage, newer, scratch)
             hidden += old.rows - (kept.rows if kept else 0)
             if kept and kept.rows == old.rows:
                 continue
@@ -207,25 +219,27 @@ class Lake:
         files, known, totals = await asyncio.to_thread(
             only_new,
             [Path(file.path) for file in staged.files],
-            [(self.root / file.path, file.format) for file in existing],
+            [(rows, file.format) for file, rows in await self.frames(existing)],
             schema,
             maker.format,
-            self._scratch(maker.batch),
+            self.scratch(maker.batch),
         )
         for file in files:
             await self._admit(tx, schema, file, maker, made_by=maker.batch)
         return Taken(sum(file.rows for file in files), known, 0, totals)
 
-    def _scratch(self, batch: UUID) -> Path:
-        folder = self.root / ".staging" / str(batch) / str(new_id())
+    def scratch(self, maker: UUID) -> Path:
+        """Return a new empty folder beside the objects, for what ``maker`` writes."""
+        folder = self.root / STAGING / str(maker) / str(new_id())
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     async def _admit(self, tx: Tx, schema: LineSchema, file: StagedFile, maker: "_Maker", *, made_by: UUID) -> None:
         """Move one staged file to its place (durably) and list it in the manifest."""
         identifier = new_id()
-        relative = Path(str(tx.org)) / schema.name / f"{file.month:%Y-%m}" / f"{identifier}.parquet"
-        await asyncio.to_thread(_settle, Path(file.path), self.root / relative)
+        held = await asyncio.to_thread(
+            self.place.settle, Path(file.path), name_of(tx.org, schema.name, file.month, identifier)
+        )
         await tx.run(
             sa.insert(lake_file).values(
                 org=tx.org,
@@ -235,9 +249,10 @@ class Lake:
                 batch=maker.batch,
                 family=maker.family,
                 format=maker.format,
-                path=str(relative),
+                path=held.name,
                 rows=file.rows,
-                size_bytes=file.size,
+                size_bytes=held.size,
+                sha256=held.sha256,
                 coverage=[
                     {"scope": c.scope, "start": c.start.isoformat(), "end": c.end.isoformat(), "rows": c.rows}
                     for c in file.coverage
@@ -293,55 +308,54 @@ class Lake:
         files = await self.files(tx, schema.name, months=months)
         if not files:
             return pl.LazyFrame(schema=schema.columns)
-        frames = [
-            pl.scan_parquet(self.root / file.path, hive_partitioning=False).with_columns(
-                pl.lit(str(file.batch)).alias("batch")
-            )
-            for file in files
-        ]
-        return pl.concat(frames, how="diagonal_relaxed")
+        frames = []
+        paths = await self.local(files)
+        for held in by_object(files):
+            rows = _rows(paths[held[0].held.name], *held)
+            batches = {str(file.id): str(file.batch) for file in held}
+            batch = pl.col(PART).replace_strict(batches) if held[0].parts else pl.lit(str(held[0].batch))
+            frames.append(rows.with_columns(batch.alias("batch")))
+        return pl.concat(frames, how="diagonal_relaxed").drop(PART, strict=False)
 
     async def remove_all(self, org: UUID) -> None:
         """Delete every file of an organisation that is erased; safe to call twice."""
-        await asyncio.to_thread(shutil.rmtree, self.root / str(org), ignore_errors=True)
+        await asyncio.to_thread(self.place.remove_all, str(org))
 
-    async def sweep(self, tx: Tx, *, older_than: datetime) -> int:
-        """Remove files of this organisation that no manifest row names and that are older than ``older_than``."""
-        folder = self.root / str(tx.org)
-        named = {
-            row[0] for row in await tx.all(sa.select(lake_file.c.path).where(tx.own(lake_file)).limit(FILES_MAX * 10))
-        }
-        removed = 0
-        for path in folder.rglob("*.parquet") if folder.exists() else ():
-            if str(path.relative_to(self.root)) not in named and path.stat().st_mtime < older_than.timestamp():
-                path.unlink(missing_ok=True)
-                removed += 1
-        for stale in (self.root / ".staging").glob("*"):
-            if stale.stat().st_mtime < older_than.timestamp():
-                shutil.rmtree(stale, ignore_errors=True)
-        return removed
+
+async def lock(tx: Tx, dataset: str) -> None:
+    """Let one transaction at a time change what a dataset consists of (held to the end of the transaction)."""
+    name = {"name": f"lake/{tx.org}/{dataset}"}
+    await tx.run(sa.text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), name)
+
+
+def name_of(org: UUID, dataset: str, month: date, identifier: UUID) -> str:
+    """Return the name of an object of the lake."""
+    return f"{org}/{dataset}/{month:%Y-%m}/{identifier}.parquet"
+
+
+def by_object(files: Iterable[LakeFile]) -> list[list[LakeFile]]:
+    """Return files grouped by the object that holds their lines, in order of appearance."""
+    groups: dict[str, list[LakeFile]] = {}
+    for file in files:
+        groups.setdefault(file.held.name, []).append(file)
+    return list(groups.values())
+
+
+def is_whole(files: Sequence[LakeFile]) -> bool:
+    """Tell whether all lines of the object that holds ``files`` belong to them."""
+    return not files[0].parts or files[0].parts == len(files)
+
+
+def _rows(path: Path, *files: LakeFile) -> pl.LazyFrame:
+    """Return the lines that belong to some files of one object."""
+    rows = pl.scan_parquet(path, hive_partitioning=False)
+    return rows if is_whole(files) else rows.filter(pl.col(PART).is_in([str(file.id) for file in files]))
 
 
 def _coverage_from(raw: list[dict[str, Any]]) -> tuple[Coverage, ...]:
     return tuple(
         Coverage(c["scope"], date.fromisoformat(c["start"]), date.fromisoformat(c["end"]), c["rows"]) for c in raw
     )
-
-
-def _settle(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target`` durably: contents and folder entry are on disk before this returns."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    if source.stat().st_dev == target.parent.stat().st_dev:
-        source.replace(target)
-    else:
-        shutil.move(source, target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 __all__ = ["Coverage", "Lake", "LakeFile", "Taken", "coverage_of", "lake_file"]

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -21,7 +20,9 @@ import polars as pl
 from sqlglot import exp
 
 from bursar.infra.db import Tx
-from bursar.infra.lake import Lake
+from bursar.infra.lake import Lake, LakeFile, by_object, is_whole
+from bursar.infra.lake_place import STAGING
+from bursar.infra.lake_rows import PART
 from bursar.kernel.errors import Invalid, Refusal, TooLarge, Unavailable
 from bursar.kernel.lines import LineSchema
 
@@ -62,6 +63,7 @@ async def query(
     schemas: Iterable[LineSchema],
     months: Iterable[date] | None = None,
     engine: str = "duckdb",
+    origin: bool = False,
 ) -> pl.DataFrame:
     """Run a query over datasets of the lake.
 
@@ -72,6 +74,7 @@ async def query(
         schemas: The datasets it may name.
         months: First days of the months whose files are needed; all when None. Rows still have to be filtered by day.
         engine: ``duckdb`` or ``sc://host:port`` of a Spark Connect server that can read the lake's files.
+        origin: Give each dataset a text column ``origin`` with the id of the :class:`LakeFile` of a row (DuckDB only).
 
     Returns:
         The rows; decimals stay exact.
@@ -86,10 +89,35 @@ async def query(
     known = {schema.name: schema for schema in schemas}
     tables = _tables(expression, known)
     wanted = sorted(set(months)) if months is not None else None
-    listed = {name: lake.paths(await lake.files(tx, name, months=wanted)) for name in sorted(tables)}
+    listed = {name: await _listed(lake, await lake.files(tx, name, months=wanted)) for name in sorted(tables)}
     if engine.startswith(SPARK_PREFIX):
         return await asyncio.to_thread(_on_spark, engine, expression, listed, known)
-    return await _on_duckdb(lake, expression, listed, known)
+    return await _on_duckdb(lake, expression, listed, known, origin=origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a dataset is read from: local paths of files, of packs, and which parts of the packs when not all of them."""
+
+    files: tuple[str, ...]
+    packs: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return self.files + self.packs
+
+
+async def _listed(lake: Lake, files: Sequence[LakeFile]) -> _Listed:
+    paths = await lake.local(files)
+    single: list[str] = []
+    packs: list[str] = []
+    parts: list[str] = []
+    whole = all(is_whole(group) for group in by_object(files))
+    for group in by_object(files):
+        (packs if group[0].parts else single).append(str(paths[group[0].held.name]))
+        parts += [str(file.id) for file in group if group[0].parts and not whole]
+    return _Listed(tuple(single), tuple(packs), tuple(parts))
 
 
 def _tables(expression: exp.Query, known: Mapping[str, LineSchema]) -> set[str]:
@@ -108,9 +136,10 @@ def _tables(expression: exp.Query, known: Mapping[str, LineSchema]) -> set[str]:
     return named
 
 
-def _empty(schema: LineSchema) -> exp.Query:
+def _empty(schema: LineSchema, *, origin: bool = False) -> exp.Query:
     """Return a SELECT without rows that has the columns of ``schema``, for a dataset that holds nothing yet."""
-    nothing = [exp.alias_(exp.cast(exp.null(), _sql_type(kind)), name) for name, kind in schema.columns.items()]
+    columns = schema.columns | ({"origin": pl.String()} if origin else {})
+    nothing = [exp.alias_(exp.cast(exp.null(), _sql_type(kind)), name) for name, kind in columns.items()]
     return exp.select(*nothing).where(exp.false())
 
 
@@ -136,16 +165,39 @@ def _with_sources(expression: exp.Query, sources: Mapping[str, Any]) -> exp.Quer
     return expression.copy().transform(replaced)  # type: ignore[return-value]
 
 
+def _from_files(listed: _Listed, *, origin: bool) -> exp.Expr:
+    """Return what DuckDB reads a dataset from: files and packs, of these the lines of the parts that count."""
+    files = exp.Array(expressions=[exp.Literal.string(path) for path in listed.paths])
+    named = exp.PropertyEQ(this=exp.to_identifier("union_by_name"), expression=exp.true())
+    source = exp.func("read_parquet", files, named)
+    if not (listed.packs or origin):
+        return source
+    part = exp.column(PART) if listed.packs else exp.null()
+    hidden = [exp.to_identifier(PART)] if listed.packs else None
+    chosen = exp.select(exp.Star(except_=hidden)).from_(exp.Table(this=source))
+    if origin:
+        name = exp.func("parse_filename", exp.column("filename"), exp.true())
+        chosen = chosen.select(exp.alias_(exp.func("coalesce", exp.cast(part.copy(), "text"), name), "origin"))
+    if listed.parts:
+        wanted = exp.In(this=part.copy(), expressions=[exp.Literal.string(one) for one in listed.parts])
+        chosen = chosen.where(exp.or_(part.copy().is_(exp.null()), wanted))
+    return chosen
+
+
 async def _on_duckdb(
-    lake: Lake, expression: exp.Query, listed: Mapping[str, Sequence[Path]], known: Mapping[str, LineSchema]
+    lake: Lake,
+    expression: exp.Query,
+    listed: Mapping[str, _Listed],
+    known: Mapping[str, LineSchema],
+    *,
+    origin: bool,
 ) -> pl.DataFrame:
-    sources: dict[str, Any] = {}
-    for name, paths in listed.items():
-        files = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
-        named = exp.PropertyEQ(this=exp.to_identifier("union_by_name"), expression=exp.true())
-        sources[name] = exp.func("read_parquet", files, named) if paths else _empty(known[name])
+    sources: dict[str, Any] = {
+        name: _from_files(files, origin=origin) if files.paths else _empty(known[name], origin=origin)
+        for name, files in listed.items()
+    }
     limited = exp.select("*").from_(_with_sources(expression, sources).subquery("answer")).limit(ROWS_MAX + 1)
-    allowed = sorted({str(path) for paths in listed.values() for path in paths})
+    allowed = sorted({path for files in listed.values() for path in files.paths})
     running = _Running()
     work = asyncio.to_thread(running.run, lake, limited.sql(dialect="duckdb"), allowed)
     try:
@@ -174,7 +226,9 @@ class _Running:
     def run(self, lake: Lake, sql: str, allowed: Sequence[str]) -> pl.DataFrame:
         import duckdb
 
-        with tempfile.TemporaryDirectory(prefix="query-", dir=lake.root) as spill:
+        staging = lake.root / STAGING
+        staging.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="query-", dir=staging) as spill:
             limits: dict[str, Any] = {
                 "threads": lake.threads,
                 "memory_limit": f"{lake.memory_mb}MiB",
@@ -204,8 +258,17 @@ def lock_down(connection: Any, allowed: Sequence[str]) -> None:
         connection.execute(f"SET {setting}")
 
 
+def _spark_rows(session: Any, listed: _Listed) -> Any:
+    """Return a dataset as a Spark frame: files and packs, of these the lines of the parts that count."""
+    frames = [session.read.parquet(*listed.files)] if listed.files else []
+    if listed.packs:
+        packed = session.read.parquet(*listed.packs)
+        frames.append((packed.filter(packed[PART].isin(*listed.parts)) if listed.parts else packed).drop(PART))
+    return frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1], allowMissingColumns=True)
+
+
 def _on_spark(
-    url: str, expression: exp.Query, listed: Mapping[str, Sequence[Path]], known: Mapping[str, LineSchema]
+    url: str, expression: exp.Query, listed: Mapping[str, _Listed], known: Mapping[str, LineSchema]
 ) -> pl.DataFrame:
     """Run the same expression on a Spark Connect server; the datasets become temporary views over the same files."""
     try:
@@ -222,12 +285,12 @@ def _on_spark(
     except Exception as error:
         raise Unavailable(f"the Spark server at {url}") from error
     views: dict[str, Any] = {}
-    for name, paths in listed.items():
-        if not paths:
+    for name, files in listed.items():
+        if not files.paths:
             views[name] = _empty(known[name])
             continue
         view = f"bursar_{name}_{uuid4().hex[:12]}"
-        session.read.parquet(*map(str, paths)).createOrReplaceTempView(view)
+        _spark_rows(session, files).createOrReplaceTempView(view)
         views[name] = exp.to_identifier(view)
     try:
         answer = session.sql(_with_sources(expression, views).sql(dialect="spark")).limit(ROWS_MAX + 1)

@@ -9,6 +9,9 @@ import polars as pl
 from bursar.infra.lake_stage import Coverage, StagedFile, coverage_of, month_of, scope_of
 from bursar.kernel.lines import LineSchema
 
+PART = "_part"
+"""Column of a pack that says which manifest row a line belongs to."""
+
 _OCCURRENCE = "_occurrence"
 
 
@@ -24,12 +27,12 @@ def _window(old: Coverage, new: Coverage) -> pl.Expr:
 
 
 def without_replaced(
-    path: Path, schema: LineSchema, old: Sequence[Coverage], new: Mapping[str, Coverage], scratch: Path
+    rows: pl.LazyFrame, schema: LineSchema, old: Sequence[Coverage], new: Mapping[str, Coverage], scratch: Path
 ) -> StagedFile | None:
-    """Write the rows of ``path`` that a newer export does not replace.
+    """Write those of some rows that a newer export does not replace.
 
     Args:
-        path: A Parquet file of the lake.
+        rows: Those of one file of the lake.
         schema: Its line schema.
         old: What the file covers.
         new: What the newer export covers of the same month, by scope.
@@ -42,13 +45,12 @@ def without_replaced(
     for covered in old:
         if covered.scope in new:
             replaced |= (pl.col("_scope") == covered.scope) & _window(covered, new[covered.scope])
-    rows = (
-        pl.scan_parquet(path, hive_partitioning=False)
-        .with_columns(scope_of(schema).alias("_scope"), pl.col(schema.day).cast(pl.Date).alias("_day"))
+    kept = (
+        rows.with_columns(scope_of(schema).alias("_scope"), pl.col(schema.day).cast(pl.Date).alias("_day"))
         .filter(~replaced)
-        .drop("_scope", "_day")
+        .drop("_scope", "_day", PART, strict=False)
     )
-    return _written(rows, schema, scratch / "kept.parquet")
+    return _written(kept, schema, scratch / "kept.parquet")
 
 
 def _written(rows: pl.LazyFrame, schema: LineSchema, target: Path) -> StagedFile | None:
@@ -69,7 +71,7 @@ def _numbered(rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
 
 def only_new(
     staged: Sequence[Path],
-    existing: Sequence[tuple[Path, str]],
+    existing: Sequence[tuple[pl.LazyFrame, str]],
     schema: LineSchema,
     format_name: str,
     scratch: Path,
@@ -82,7 +84,7 @@ def only_new(
 
     Args:
         staged: Parquet files of one document.
-        existing: Files of the lake in the same months, with the format each came from.
+        existing: Rows of the lake in the same months, with the format they came from.
         schema: The line schema; its ``identity`` is not empty.
         format_name: The format of the staged document.
         scratch: Folder for the result.
@@ -95,10 +97,10 @@ def only_new(
     rows = pl.scan_parquet(list(staged), hive_partitioning=False)
     identity = list(schema.identity)
     fresh = _numbered(rows, identity)
-    same = [path for path, name in existing if name == format_name]
-    other = [path for path, name in existing if name != format_name]
+    same = [held for held, name in existing if name == format_name]
+    other = [held for held, name in existing if name != format_name]
     if same:
-        held = _numbered(pl.scan_parquet(same, hive_partitioning=False), identity)
+        held = _numbered(pl.concat(same, how="diagonal_relaxed"), identity)
         keys = [*identity, _OCCURRENCE]
         fresh = fresh.join(held.select(keys), on=keys, how="anti", nulls_equal=True, maintain_order="left")
         if schema.source_id:
@@ -107,7 +109,7 @@ def only_new(
     if other and schema.coarse:
         coarse = list(schema.coarse)
         keys = [*coarse, _OCCURRENCE]
-        held = _numbered(pl.scan_parquet(other, hive_partitioning=False), coarse)
+        held = _numbered(pl.concat(other, how="diagonal_relaxed"), coarse)
         fresh = _numbered(fresh.drop(_OCCURRENCE), coarse)
         fresh = fresh.join(held.select(keys), on=keys, how="anti", nulls_equal=True, maintain_order="left")
     new = fresh.drop(_OCCURRENCE).collect()

@@ -14,6 +14,8 @@ from bursar.core.findings.measuring.service import Facts
 from bursar.core.identity.organisations import jobs as organisations_jobs
 from bursar.core.identity.organisations.service import Erasers
 from bursar.core.identity.service import Means as IdentityMeans
+from bursar.core.intake import jobs as intake_jobs
+from bursar.core.intake.jobs import Keeper
 from bursar.core.ledger import jobs as ledger_jobs
 from bursar.core.notices import jobs as notices_jobs
 from bursar.core.notices.service import Means as NoticeMeans
@@ -32,7 +34,7 @@ from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue, PriceList
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
-from bursar.wiring.house import House, keyring_of
+from bursar.wiring.house import SCHEMAS, House, keyring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Tools:
         return (
             house,
             house.lake,
+            Keeper(house.lake, SCHEMAS),
             self.identity,
             self.audit,
             self.notices,
@@ -68,6 +71,7 @@ JOBS: tuple[Job, ...] = (
     *notices_jobs.JOBS,
     *audit_jobs.JOBS,
     *organisations_jobs.JOBS,
+    *intake_jobs.JOBS,
     *ledger_jobs.JOBS,
     *findings_jobs.JOBS,
     *planning_jobs.JOBS,

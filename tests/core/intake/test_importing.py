@@ -1,10 +1,14 @@
 """Importing end to end on the real database, lake and sandbox: nothing lost, nothing doubled, everything revertible."""
 
+import os
 import random
+import zipfile
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,8 +18,9 @@ from bursar.core.audit import service as audit
 from bursar.core.intake import rules, service
 from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch, BatchState
+from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
-from bursar.infra.files import LocalFiles
+from bursar.infra.files import LocalFiles, Stored
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
@@ -257,3 +262,125 @@ async def test_mappings_are_remembered_by_header(importer: Importer, actor: Acto
         found = await service.mapping_for(tx, actor, fingerprint=key)
 
     assert found == {"day": 1}
+
+
+class Counted(LocalFiles):
+    """The file store, counting what is read into it."""
+
+    puts = 0
+
+    async def put(self, *args: Any, **facts: Any) -> Stored:
+        self.puts += 1
+        return await super().put(*args, **facts)
+
+
+@pytest.fixture
+def counted(importer: Importer, tmp_path: Path) -> tuple[Importer, Counted]:
+    files = Counted(tmp_path / "files", free_bytes_min=0)
+    return replace(importer, documents=files), files
+
+
+async def again(importer: Importer, actor: Actor, path: Path) -> list[Batch]:
+    """Import with trust in times, some time after the file was written."""
+    later = utc_now() + timedelta(minutes=1)
+    return [b async for b in importer.import_paths(actor, [path], clock=lambda: later, trust_times=True)]
+
+
+async def test_an_unchanged_file_is_known_without_being_read(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, files = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    [first] = await again(importer, actor, bill)
+
+    [second] = await again(importer, actor, bill)
+
+    assert (second.id, second.already) == (first.id, True)
+    assert files.puts == 1
+
+
+async def test_an_unchanged_archive_is_known_with_all_its_documents(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, files = counted
+    with zipfile.ZipFile(tmp_path / "bills.zip", "w") as archive:
+        for month in (9, 10):
+            archive.write(focus(tmp_path / f"{month}.csv", range(1, 11), month=month), f"{month}.csv")
+    first = await again(importer, actor, tmp_path / "bills.zip")
+
+    second = await again(importer, actor, tmp_path / "bills.zip")
+
+    assert [batch.id for batch in second] == [batch.id for batch in first]
+    assert files.puts == 2
+
+
+async def test_a_file_changed_without_its_size_and_modification_time_showing_it_is_read(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, _ = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    await again(importer, actor, bill)
+    before = bill.stat()
+
+    bill.write_text(bill.read_text(encoding="utf-8").replace("1.10,1.10", "9.10,1.10"), encoding="utf-8")
+    os.utime(bill, ns=(before.st_atime_ns, before.st_mtime_ns))
+    [changed] = await again(importer, actor, bill)
+
+    assert bill.stat().st_size == before.st_size
+    assert not changed.already
+    assert changed.totals == {"USD": Decimal("91.00")}
+
+
+async def test_a_file_written_just_before_its_import_is_read_again(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, files = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+
+    for _ in range(2):
+        [b async for b in importer.import_paths(actor, [bill], clock=utc_now, trust_times=True)]
+
+    assert files.puts == 2
+
+
+async def test_times_are_not_trusted_unless_asked(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, files = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    await again(importer, actor, bill)
+
+    await taken(importer, actor, bill)
+
+    assert files.puts == 2
+
+
+async def test_what_was_reverted_refused_or_lost_is_read_again(
+    counted: tuple[Importer, Counted], actor: Actor, tmp_path: Path
+) -> None:
+    importer, files = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    (tmp_path / "strange.bin").write_bytes(b"\x00\x01nothing")
+    [first] = await again(importer, actor, bill)
+    await importer.revert(actor, first.id, clock=lambda: NOW)
+
+    [second] = await again(importer, actor, bill)
+    refused = [(await again(importer, actor, tmp_path / "strange.bin"))[0] for _ in range(2)]
+    await files.remove_all(actor.org)
+    [third] = await again(importer, actor, bill)
+
+    assert (second.already, third.already, third.id) == (False, True, second.id)
+    assert not any(batch.already for batch in refused)
+    assert files.puts == 5
+
+
+async def test_another_organisation_learns_nothing_from_an_unchanged_file(
+    counted: tuple[Importer, Counted], actor: Actor, other_actor: Actor, tmp_path: Path
+) -> None:
+    importer, _ = counted
+    bill = focus(tmp_path / "bill.csv", range(1, 11))
+    await again(importer, actor, bill)
+
+    [batch] = await again(importer, other_actor, bill)
+
+    assert not batch.already

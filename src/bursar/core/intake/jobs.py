@@ -6,6 +6,7 @@ only files that the lake's sweep removes.
 
 import asyncio
 import json
+import platform
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,12 +15,17 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+from bursar.core.identity.organisations import service as organisations
 from bursar.core.intake import rules, service
 from bursar.core.intake.service import Arrived, Batch, Read
+from bursar.infra import jobs, lake_compact
 from bursar.infra.archives import ArchiveRefused, Member, unpack
+from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
 from bursar.infra.files import FileStore
+from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
+from bursar.infra.lake_compact import Compacted
 from bursar.infra.lake_stage import Staged
 from bursar.infra.sandbox import ImportRefused, Limits, Sandbox, keep_aside
 from bursar.kernel.actor import Actor
@@ -58,8 +64,17 @@ class Importer:
         *,
         clock: Callable[[], datetime],
         options: Mapping[str, str] | None = None,
+        trust_times: bool = False,
     ) -> AsyncIterator[Batch]:
         """Import files and folders as one delivery, in name order; yield each document's batch as it is done.
+
+        Args:
+            actor: Needs ``intake:import``.
+            paths: Files and folders.
+            clock: Tells the time.
+            options: Answers for the parser.
+            trust_times: Know a file again by its place, size and times, without reading it, where these prove that it
+                is unchanged (see :func:`.rules.is_settled`).
 
         Raises:
             NothingToImport: A path does not exist or a folder holds no file.
@@ -67,8 +82,38 @@ class Importer:
         """
         delivery = new_id()
         for received in files_under(paths):
-            async for batch in self._import_file(actor, received, delivery, clock, options or {}):
+            imported = self._import_file(actor, received, delivery, clock, options or {})
+            if trust_times:
+                imported = self._unless_unchanged(actor, received[0], imported, clock)
+            async for _, batch in imported:
                 yield batch
+
+    async def _unless_unchanged(
+        self, actor: Actor, path: Path, imported: AsyncIterator[tuple[str, Batch]], clock: Callable[[], datetime]
+    ) -> AsyncIterator[tuple[str, Batch]]:
+        """Yield what a file is known to hold; else what importing it yields, and remember that."""
+        marked = await asyncio.to_thread(_Marked.of, path, clock())
+        held = await self._unchanged(actor, marked.mark)
+        for pair in held:
+            yield pair
+        if held:
+            return
+        found = []
+        async for pair in imported:
+            found.append(pair)
+            yield pair
+        whole = all(batch.state is service.BatchState.IMPORTED for _, batch in found)
+        if found and whole and await asyncio.to_thread(marked.still, path):
+            async with self.db.writing(actor) as tx:
+                documents = [sha256 for sha256, _ in found]
+                await service.remember(tx, actor, mark=marked.mark, documents=documents, now=clock())
+
+    async def _unchanged(self, actor: Actor, mark: rules.Mark) -> list[tuple[str, Batch]]:
+        """Return (SHA-256, batch) of a place known by its mark, provided the bytes of every document are still stored."""
+        async with self.db.reading(actor) as tx:
+            known = await service.unchanged(tx, actor, mark=mark)
+        stored = [await self.documents.has(actor.org, sha256) for sha256, _ in known]
+        return known if all(stored) else []
 
     async def _import_file(
         self,
@@ -77,7 +122,7 @@ class Importer:
         delivery: UUID,
         clock: Callable[[], datetime],
         options: Mapping[str, str],
-    ) -> AsyncIterator[Batch]:
+    ) -> AsyncIterator[tuple[str, Batch]]:
         path, name = received
         self.scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
@@ -88,27 +133,31 @@ class Importer:
                 members = [Member(name, path, path.stat().st_size)]
                 problem = Problem(what=str(refused), fix=refused.fix, file=name)
             for member in members:
-                yield await self.import_document(
-                    actor, member, delivery=delivery, clock=clock, options=options, problem=problem
+                sha256 = (await self.documents.put(actor.org, member.path)).digest
+                arrived = Arrived(sha256, member.name, member.size, delivery)
+                yield (
+                    sha256,
+                    await self._import_stored(
+                        actor, arrived, member.path, clock=clock, options=options, problem=problem
+                    ),
                 )
 
-    async def import_document(
+    async def _import_stored(
         self,
         actor: Actor,
-        member: Member,
+        arrived: Arrived,
+        path: Path,
         *,
-        delivery: UUID,
         clock: Callable[[], datetime],
         options: Mapping[str, str],
-        problem: Problem | None = None,
+        problem: Problem | None,
     ) -> Batch:
-        """Import one document; return its batch (``already`` when these bytes were imported before).
+        """Import one document whose bytes are stored; return its batch (``already`` when it was imported before).
 
         ``problem`` says why the document was not even opened (an archive over its limits).
         """
-        sha256 = (await self.documents.put(actor.org, member.path)).digest
         async with self.db.reading(actor) as tx:
-            known = await service.known(tx, actor, sha256=sha256)
+            known = await service.known(tx, actor, sha256=arrived.sha256)
         if known:
             return known
         folder = self.scratch / f"stage-{new_id()}"
@@ -116,13 +165,13 @@ class Importer:
             if problem:
                 read = _unread(problem)
             else:
-                read = await self.read(member.path, member.name, folder, options, now=clock())
+                read = await self.read(path, arrived.name, folder, options, now=clock())
             async with self.db.writing(actor) as tx:
                 return await service.take(
                     tx,
                     actor,
                     lake=self.lake,
-                    arrived=Arrived(sha256, member.name, member.size, delivery),
+                    arrived=arrived,
                     read=read,
                     options=options,
                     now=clock(),
@@ -175,6 +224,48 @@ class Importer:
             return await service.get(tx, actor, batch=batch)
 
 
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """The mark of a file before it was read, and when that was."""
+
+    mark: rules.Mark
+    at: datetime
+
+    @classmethod
+    def of(cls, path: Path, at: datetime) -> "_Marked":
+        """Look at a file without reading it."""
+        real = path.resolve()
+        return cls(rules.mark_of_file(platform.node(), str(real), real.stat()), at)
+
+    def still(self, path: Path) -> bool:
+        """Tell whether the file is what it was before it was read, and whether a later change would show."""
+        return self.of(path, self.at) == self and rules.is_settled(path.stat(), int(self.at.timestamp()) * 10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """What keeps the lake tidy.
+
+    Attributes:
+        lake: The lake.
+        schemas: Every dataset in it.
+    """
+
+    lake: Lake
+    schemas: Sequence[LineSchema]
+
+    async def compact(
+        self, db: Database, actor: Actor, *, now: datetime, objects_min: int = lake_compact.OBJECTS_MIN
+    ) -> tuple[Compacted, int]:
+        """Compact every dataset of the actor's organisation, then remove what is over; return that and files removed."""
+        actor.must("intake:import")
+        done = Compacted()
+        for schema in self.schemas:
+            done += await lake_compact.compact(db, actor, self.lake, schema, now=now, objects_min=objects_min)
+        async with db.writing(actor) as tx:
+            return done, await lake_compact.sweep(tx, self.lake, now=now)
+
+
 def _unread(problem: Problem) -> Read:
     return Read("", "not understood", "", 0.0, None, None, (), (), (problem,))
 
@@ -202,3 +293,25 @@ def files_under(paths: Sequence[Path]) -> list[tuple[Path, str]]:
             raise rules.TooManyFiles(str(path), rules.FILES_PER_DELIVERY_MAX)
         found += [(inner, str(inner.relative_to(path))) for inner in below]
     return found
+
+
+@job("intake.nightly", attempts=3, seconds=600, cron="7 3 * * *")
+async def nightly(ctx: Context) -> int:
+    """Queue the compaction of every organisation's lake; safe to run twice: one that waits is not queued again."""
+    async with ctx.db.system("compaction") as tx:
+        orgs = await organisations.living(tx)
+    for org in orgs:
+        async with ctx.db.writing(ctx.actor(org)) as tx:
+            await jobs.enqueue(tx, "intake.compact", once="all", key="compact")
+    return len(orgs)
+
+
+@job("intake.compact", attempts=3, seconds=3 * 3600, rights=("intake:import",))
+async def compact(ctx: Context, *, org: str) -> dict[str, int]:
+    """Put small files of the lake together and remove what is not needed any more; safe to run twice and to kill."""
+    keeper = ctx.tool(Keeper)
+    done, removed = await keeper.compact(ctx.db, ctx.actor(org), now=utc_now())
+    return {"packs": done.packs, "files": done.files, "rows": done.rows, "removed": removed}
+
+
+JOBS = (nightly, compact)

@@ -20,6 +20,8 @@ Batch = rules.Batch
 PROBLEMS_MAX = 10_000
 """Most problems of one batch that are kept."""
 BatchState = rules.BatchState
+SEEN_DOCUMENTS_MAX = 200
+"""Most documents of one archive that are remembered with it; a larger archive is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,28 @@ async def known(tx: Tx, actor: Actor, *, sha256: str) -> Batch | None:
     actor.must("intake:import")
     found = await store.active_batch_of(tx, sha256)
     return replace(found, already=True) if found else None
+
+
+async def unchanged(tx: Tx, actor: Actor, *, mark: rules.Mark) -> list[tuple[str, Batch]]:
+    """Return (SHA-256, batch marked ``already``) of what a place held when it had this mark.
+
+    Empty unless every document in it is imported: what was refused or reverted is read again.
+    """
+    actor.must("intake:import")
+    found = []
+    for sha256 in await store.seen(tx, mark):
+        batch = await store.active_batch_of(tx, sha256)
+        if batch is None:
+            return []
+        found.append((sha256, replace(batch, already=True)))
+    return found
+
+
+async def remember(tx: Tx, actor: Actor, *, mark: rules.Mark, documents: Sequence[str], now: datetime) -> None:
+    """Remember which documents a place holds, to know it again by its mark; more than the limit are not remembered."""
+    actor.must("intake:import")
+    if len(documents) <= SEEN_DOCUMENTS_MAX:
+        await store.put_seen(tx, mark, documents, now=now)
 
 
 async def take(

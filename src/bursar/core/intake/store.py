@@ -225,3 +225,22 @@ async def put_mapping(tx: Tx, *, fingerprint: str, name: str, mapping_: Mapping[
         .values(org=tx.org, fingerprint=fingerprint, **values)
         .on_conflict_do_update(index_elements=["org", "fingerprint"], set_=values)
     )
+
+
+async def seen(tx: Tx, mark: rules.Mark) -> list[str]:
+    """Return the documents (SHA-256) that a place held when it last had this mark; empty when it never had."""
+    t = tables.seen.c
+    found = await tx.scalar(
+        sa.select(t.documents).where(tx.own(tables.seen), t.place == mark.place, t.mark == mark.text)
+    )
+    return list(found or ())
+
+
+async def put_seen(tx: Tx, mark: rules.Mark, documents: Sequence[str], *, now: datetime) -> None:
+    """Remember what a place holds; the newest mark of a place wins."""
+    values = {"mark": mark.text, "documents": list(documents), "seen_at": now}
+    await tx.run(
+        pg.insert(tables.seen)
+        .values(org=tx.org, place=mark.place, **values)
+        .on_conflict_do_update(index_elements=["org", "place"], set_=values)
+    )

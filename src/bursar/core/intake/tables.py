@@ -71,3 +71,12 @@ mapping = tenant_table(
     sa.Column("mapping", pg.JSONB, nullable=False),
     sa.Column("updated_at", INSTANT, nullable=False),
 )
+
+seen = tenant_table(
+    "intake_seen",
+    sa.Column("place", sa.LargeBinary, primary_key=True),
+    sa.Column("mark", sa.Text, nullable=False),
+    sa.Column("documents", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("seen_at", INSTANT, nullable=False),
+)
+"""What a place (a path of a machine, an object of a bucket) held when it was read: which documents, by SHA-256."""

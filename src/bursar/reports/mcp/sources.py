@@ -119,7 +119,7 @@ async def _cost_rows(desk: Desk, wanted: Wanted, text: str, limit: int) -> dict[
     words = exp.func("concat_ws", exp.Literal.string(" "), *parts)
     condition = _condition(wanted, text, words)
     top = (
-        exp.select("filename", "row", day().as_("day"), words.as_("text"), value.as_("amount"), "currency")
+        exp.select("origin", "row", day().as_("day"), words.as_("text"), value.as_("amount"), "currency")
         .from_(COST_LINES.name)
         .where(condition)
         .order_by(exp.Ordered(this=exp.func("abs", value.copy()), desc=True, nulls_first=False), "row")
@@ -133,11 +133,11 @@ async def _cost_rows(desk: Desk, wanted: Wanted, text: str, limit: int) -> dict[
         if not held:
             return _told([], [])
         months = [one.month for one in held]
-        rows = await query(desk.lake, tx, top, schemas=[COST_LINES], months=months)
+        rows = await query(desk.lake, tx, top, schemas=[COST_LINES], months=months, origin=True)
         sums = await query(desk.lake, tx, every, schemas=[COST_LINES], months=months)
-        batches = {str(desk.lake.root / one.path): str(one.batch) for one in held}
-        files = await _files(tx, desk, [batches[name] for name in rows["filename"].to_list()])
-    named = [one | {"file": files.get(batches[one["filename"]], "")} for one in rows.iter_rows(named=True)]
+        batches = {str(one.id): str(one.batch) for one in held}
+        files = await _files(tx, desk, [batches[name] for name in rows["origin"].to_list()])
+    named = [one | {"file": files.get(batches[one["origin"]], "")} for one in rows.iter_rows(named=True)]
     return _told(named, list(sums.iter_rows()))
 
 
