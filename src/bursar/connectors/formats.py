@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bursar.connectors.bills import BILL_FORMATS
 from bursar.connectors.bills.source import PARQUET_MAGIC
 from bursar.infra.lake_stage import Staged, stage
 from bursar.kernel.connector import HEAD_BYTES_MAX, FileConnector, Head
-from bursar.kernel.lines import BANK_LINES, Parsed
+from bursar.kernel.lines import BANK_LINES, Parsed, Statement
 
 FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, BELVO_FORMAT, *BANK_FORMATS)
 """Every format; the most certain one reads a document, the earlier one on a tie."""
@@ -116,27 +117,41 @@ def _balances(parsed: Parsed, staged: Staged) -> list[dict[str, Any]]:
     """Return opening, closing and the exact sum of booked rows for every statement of a bank document."""
     if parsed.schema.name != BANK_LINES.name or not parsed.statements:
         return []
-    sums: dict[int, tuple[Decimal, int]] = {}
+    sums: dict[int, tuple[Decimal, int, date | None, date | None]] = {}
     if staged.files:
         rows = (
             pl.scan_parquet([file.path for file in staged.files], hive_partitioning=False)
             .filter(pl.col("status") == "booked")
             .group_by("statement")
-            .agg(pl.col("amount").sum(), pl.len())
+            .agg(
+                pl.col("amount").sum(),
+                pl.len(),
+                pl.col("booking_date").min().alias("first"),
+                pl.col("booking_date").max().alias("last"),
+            )
             .collect()
         )
-        sums = {statement: (total, count) for statement, total, count in rows.iter_rows()}
+        sums = {statement: tuple(found) for statement, *found in rows.iter_rows()}
     return [
-        {
-            "account": statement.account,
-            "currency": statement.currency,
-            "opening": None if statement.opening is None else str(statement.opening),
-            "closing": None if statement.closing is None else str(statement.closing),
-            "total": str(sums.get(index, (Decimal(0), 0))[0]),
-            "rows": sums.get(index, (Decimal(0), 0))[1],
-        }
+        _balance(statement, *sums.get(index, (Decimal(0), 0, None, None)))
         for index, statement in enumerate(parsed.statements)
     ]
+
+
+def _balance(statement: Statement, total: Decimal, rows: int, first: date | None, last: date | None) -> dict[str, Any]:
+    """Describe one statement: its balances with their days, its rows with theirs."""
+    days = {
+        "opening_day": statement.opening_day, "closing_day": statement.closing_day, "first_day": first, "last_day": last,
+    }  # fmt: skip
+    return {
+        "account": statement.account,
+        "currency": statement.currency,
+        "opening": None if statement.opening is None else str(statement.opening),
+        "closing": None if statement.closing is None else str(statement.closing),
+        "total": str(total),
+        "rows": rows,
+        **{name: day and day.isoformat() for name, day in days.items()},
+    }
 
 
 def parse_in_child(document: str, name: str, out: str, options: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from bursar.infra.web import Router, WebSettings, create_app
 from bursar.infra.web_problems import NoSuchRoute
 from bursar.infra.web_server import draining
 from bursar.infra.web_tracing import tracing
+from bursar.parts.banking.posting import api as postings_api
 from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
 from bursar.parts.cloud import api as cloud_api
@@ -69,6 +70,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         understanding_api.r,
         transactions_api.routes(house.lake),
         transactions_api.r,
+        postings_api.r,
         cloud_api.routes(house.lake, engine=house.settings.engine),
         prices_api.routes(given.prices.prices),
         focus_api.routes(house.settings.home / "tmp", upload_bytes_max=house.settings.upload_bytes_max),

@@ -28,6 +28,7 @@ from bursar.infra.http import Egress, Host
 from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
 from bursar.infra.mail_smtp import Smtp
+from bursar.parts.banking.posting import jobs as posting_jobs
 from bursar.parts.banking.understanding import jobs as banking_jobs
 from bursar.parts.cloud.prices import jobs as prices_jobs
 from bursar.parts.cloud.prices.jobs import Catalogues
@@ -76,6 +77,7 @@ JOBS: tuple[Job, ...] = (
     *findings_jobs.JOBS,
     *planning_jobs.JOBS,
     *banking_jobs.JOBS,
+    *posting_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""

@@ -21,7 +21,7 @@ VALUES = {
     "text": "'x'",
     "timestamptz": "now()",
     "date": "current_date",
-    "int8": "1",
+    "int8": "987654321",
     "int4": "1",
     "int2": "0",
     "numeric": "1",

@@ -12,6 +12,7 @@ from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
 from bursar.infra.web import WebSettings, create_app
 from bursar.kernel.actor import Actor
+from bursar.parts.banking.posting import api as postings_api
 from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
 from tests.parts.banking.statements import importer_in, ofx, taken
@@ -36,7 +37,7 @@ async def client(db: Database, actor: Actor, tmp_path: Path) -> AsyncIterator[Cl
     )
     async with importer_in(db, tmp_path) as importer:
         await taken(importer, actor, ofx(tmp_path / "a.ofx", ROWS))
-        routers = [transactions_api.routes(importer.lake), understanding_api.r, transactions_api.r]
+        routers = [transactions_api.routes(importer.lake), understanding_api.r, transactions_api.r, postings_api.r]
         app = create_app(settings, db, routers, gate, metrics=Metrics())
         transport = httpx2.ASGITransport(app=app)
         async with Client(transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}) as made:
@@ -108,6 +109,10 @@ async def test_rules_policy_accounts_and_closing(client: Client) -> None:
     await ask(client, "PUT", f"/v1/rules/{made['id']}", 409, json={**rule, "version": 1})
     await ask(client, "DELETE", f"/v1/rules/{made['id']}", 204)
     await ask(client, "PUT", "/v1/bank/policy", 204, json={"error_max": 0.01, "audit_share": 0.03})
+    await ask(client, "POST", "/v1/bank/closing/close", 409, json={"until": "2026-10-15"})
+    booked = await ask(client, "POST", "/v1/bank/postings")
+    balances = await ask(client, "GET", "/v1/bank/balances")
+    taxi = (await ask(client, "GET", "/v1/transactions", params={"q": "taxi"}))["data"][0]["id"]
     closed = await ask(client, "POST", "/v1/bank/closing/close", json={"until": "2026-10-15"})
     refused = await ask(
         client, "POST", "/v1/transactions/decide", 409,
@@ -120,6 +125,13 @@ async def test_rules_policy_accounts_and_closing(client: Client) -> None:
     )  # fmt: skip
     assert done["automatic"] == 2
     assert await ask(client, "GET", "/v1/bank/policy") == {"error_max": 0.01, "audit_share": 0.03}
+    assert booked == {"looked": 3, "booked": 3, "reversed": 0, "refused": 0, "openings": 0, "waits": False}
+    assert [(one["account"], one["balance"]["amount"], one["until"]) for one in balances] == [
+        ("42", "-180.00", "2026-10-15")
+    ]
+    assert [one["place"] for one in await ask(client, "GET", f"/v1/transactions/{taxi}/transfers")] == [0]
+    assert await ask(client, "GET", "/v1/bank/postings") == {"waits": False, "refused": []}
+    assert await ask(client, "GET", "/v1/bank/reconciliation") == []
     assert closed == {"until": "2026-10-15", "undecided": 0}
     assert refused["code"] == "period_closed"
     assert (await ask(client, "GET", "/v1/bank/closing"))["until"] == "2026-10-01"

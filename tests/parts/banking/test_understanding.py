@@ -14,6 +14,7 @@ from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from bursar.parts.banking.posting import service as posting
 from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions.service import Filter, PeriodClosed
 from bursar.parts.banking.understanding import jobs, service, store
@@ -231,6 +232,7 @@ async def test_decisions_keep_to_rights_closed_periods_and_limits(
         await service.set_policy(tx, actor, wanted=Policy(0.01, 0.03), now=NOW)
         with pytest.raises(Invalid):
             await service.set_policy(tx, actor, wanted=Policy(0.9, 0.03), now=NOW)
+        await posting.post(tx, actor, now=NOW)
         await transactions.close(tx, actor, until=date(2026, 11, 1), now=NOW)
         stated = await service.policy(tx, actor)
     with pytest.raises(PeriodClosed):

@@ -128,7 +128,7 @@ def routes(importer: Importer, *, upload_bytes_max: int) -> Router:
                 raise Invalid("The body is empty.", "Send the file as the request body.")
             return [out(batch) async for batch in importer.import_paths(actor, [path], clock=utc_now, options=options)]
 
-    @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict])
+    @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict, service.BooksClosed])
     async def revert_import(batch: UUID, actor: As) -> BatchOut:
         """Take an import back: its rows vanish, what it replaced returns, what others also said stays."""
         return out(await importer.revert(actor, batch, clock=utc_now))

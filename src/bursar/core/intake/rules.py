@@ -24,6 +24,8 @@ FILES_PER_DELIVERY_MAX = 20_000
 RACY_NS = 2_000_000_000
 """A file changed less than this before it was read may change again without its times showing it (FAT keeps 2 s)."""
 
+_DAYS = ("opening_day", "closing_day", "first_day", "last_day")
+
 _PART = re.compile(
     r"^(?P<stem>.*?)[-_.](?P<number>\d{1,5})(?P<rest>\.(csv|parquet|json|ndjson)(\.(gz|zst|zip))?)$", re.IGNORECASE
 )
@@ -56,7 +58,8 @@ class TooManyFiles(Refusal):
 class Balance:
     """Whether one statement's opening balance plus its booked rows equals its closing balance.
 
-    ``ties`` is None where the statement lacks a balance; ``off`` is closing minus (opening + rows).
+    ``ties`` is None where the statement lacks a balance; ``off`` is closing minus (opening + rows). The days are
+    those of the balances as the bank writes them and of the first and last row; None where there is none.
     """
 
     account: str
@@ -65,6 +68,10 @@ class Balance:
     closing: Decimal | None
     total: Decimal
     rows: int
+    opening_day: date | None = None
+    closing_day: date | None = None
+    first_day: date | None = None
+    last_day: date | None = None
 
     @property
     def ties(self) -> bool | None:
@@ -87,6 +94,7 @@ class Balance:
             "closing": None if self.closing is None else str(self.closing),
             "total": str(self.total),
             "rows": self.rows,
+            **{name: day.isoformat() if (day := getattr(self, name)) else None for name in _DAYS},
         }
 
     @classmethod
@@ -99,6 +107,7 @@ class Balance:
             closing=None if raw["closing"] is None else Decimal(raw["closing"]),
             total=Decimal(raw["total"]),
             rows=raw["rows"],
+            **{name: date.fromisoformat(raw[name]) for name in _DAYS if raw.get(name)},
         )
 
 

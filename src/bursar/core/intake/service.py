@@ -9,14 +9,24 @@ from uuid import UUID
 
 from bursar.core.audit import service as audit
 from bursar.core.intake import rules, store
+from bursar.core.ledger import service as ledger
+from bursar.core.notices import service as notices
+from bursar.infra import jobs
 from bursar.infra.db import Tx, new_id
 from bursar.infra.lake import Lake
 from bursar.infra.lake_stage import Staged
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotFound, Problem
-from bursar.kernel.lines import LineSchema
+from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES, LineSchema
 
 Batch = rules.Batch
+BooksClosed = ledger.BooksClosed
+BOOKED = frozenset({BANK_LINES.name, PAYMENT_LINES.name})
+"""Datasets whose rows are movements of money: none of them leaves a closed period."""
+FOLLOW_UPS = dict.fromkeys(BOOKED, "banking.refresh")
+"""The job that an import or its reversal queues, by dataset."""
+IMPORTED = "batch.imported"
+"""The event of a taken document."""
 PROBLEMS_MAX = 10_000
 """Most problems of one batch that are kept."""
 BatchState = rules.BatchState
@@ -136,7 +146,33 @@ async def take(
     await store.put_batch(tx, batch, delivery=arrived.delivery, options=options)
     told = {"file": batch.file, "sha256": arrived.sha256, "state": batch.state.value, "rows": batch.rows_taken}
     await audit.record(tx, actor, action="import.taken", subject=f"import:{batch.id}", now=now, after=told)
+    if batch.state is BatchState.IMPORTED:
+        await notices.announce(tx, type_=IMPORTED, data=_announced(batch), now=now)
+        await _follow_up(tx, batch.dataset)
     return batch
+
+
+async def _follow_up(tx: Tx, dataset: str) -> None:
+    if job := FOLLOW_UPS.get(dataset):
+        await jobs.enqueue(tx, job, once="all")
+
+
+def _announced(batch: Batch) -> dict[str, Any]:
+    counts = {
+        "read": batch.rows_read,
+        "taken": batch.rows_taken,
+        "known": batch.rows_known,
+        "refused": batch.rows_refused,
+    }
+    return {
+        "import": str(batch.id),
+        "file": batch.file,
+        "format": batch.format,
+        "dataset": batch.dataset,
+        "rows": counts,
+        "totals": {currency: f"{total:f}" for currency, total in batch.totals.items()},
+        "ties": all(balance.ties is not False for balance in batch.balances),
+    }
 
 
 def _described(identifier: UUID, document: UUID, arrived: Arrived, read: Read, now: datetime) -> Batch:
@@ -182,6 +218,7 @@ async def revert(
     Raises:
         NotFound: No such batch here.
         Conflict: It is not imported.
+        BooksClosed: It holds movements of a closed period.
     """
     actor.must("intake:revert")
     await store.lock(tx)
@@ -190,6 +227,9 @@ async def revert(
         raise NotFound("batch", str(batch))
     if found.state is not BatchState.IMPORTED:
         raise Conflict(f"Batch {batch} is {found.state}, so there is nothing to revert.")
+    closed = await ledger.closed_through(tx) if found.dataset in BOOKED else None
+    if closed and found.start and found.start <= closed and found.rows_taken:
+        raise BooksClosed(closed, found.start)
     others: list[UUID] = []
     if found.dataset:
         await lake.drop_batch(tx, schemas[found.dataset], batch, now=now)
@@ -199,6 +239,7 @@ async def revert(
             if other.rows_known and other.dataset == found.dataset and other.id != batch
         ]
     await store.set_reverted(tx, batch, now=now)
+    await _follow_up(tx, found.dataset)
     told = {"file": found.file, "state": found.state.value, "rows": found.rows_taken}
     await audit.record(
         tx,
@@ -226,6 +267,7 @@ async def retake(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, read: Read, n
     for currency, amount in taken.totals.items():
         totals[currency] = totals.get(currency, Decimal(0)) + amount
     rows = found.rows_taken + taken.rows
+    await _follow_up(tx, found.dataset)
     await store.count_again(tx, batch, taken=rows, known=found.rows_taken + found.rows_known - rows, totals=totals)
 
 
@@ -245,10 +287,11 @@ async def history(
     after: tuple[datetime, UUID] | None = None,
     limit: int = 200,
     state: BatchState | None = None,
+    dataset: str = "",
 ) -> list[Batch]:
-    """Return batches, newest first."""
+    """Return batches (of one dataset), newest first."""
     actor.must("intake:read")
-    return await store.batches(tx, after=after, limit=limit, state=state)
+    return await store.batches(tx, after=after, limit=limit, state=state, dataset=dataset)
 
 
 async def problems(tx: Tx, actor: Actor, *, batch: UUID, start: int = 0, limit: int = 200) -> list[Problem]:

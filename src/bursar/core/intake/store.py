@@ -86,10 +86,17 @@ async def batch(tx: Tx, identifier: UUID) -> rules.Batch | None:
 
 
 async def batches(
-    tx: Tx, *, after: tuple[datetime, UUID] | None = None, limit: int = 200, state: rules.BatchState | None = None
+    tx: Tx,
+    *,
+    after: tuple[datetime, UUID] | None = None,
+    limit: int = 200,
+    state: rules.BatchState | None = None,
+    dataset: str = "",
 ) -> list[rules.Batch]:
-    """Return batches, newest first, from the one before ``after``."""
+    """Return batches (of one dataset), newest first, from the one before ``after``."""
     where = [tx.own(tables.batch)]
+    if dataset:
+        where.append(_b.dataset == dataset)
     if state is not None:
         where.append(_b.state == state)
     if after is not None:

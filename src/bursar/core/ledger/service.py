@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from bursar.core.audit import service as audit
 from bursar.core.ledger.rules import chain
 from bursar.core.ledger.rules.admit import Batch, Outcome
-from bursar.core.ledger.rules.orders import BATCH_MAX, Action, Guard, Order
+from bursar.core.ledger.rules.orders import BATCH_MAX, Action, BooksClosed, Guard, LinkFailed, Order
 from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import proofs as proof_store
 from bursar.core.ledger.store import transfers as transfer_store
@@ -20,6 +20,8 @@ from bursar.infra import jobs
 from bursar.infra.db import Tx, new_id
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+
+__all__ = ["Action", "BooksClosed", "Guard", "LinkFailed", "NewAccount", "Order", "Outcome", "record", "transfer"]
 
 KINDS = frozenset({"asset", "liability", "equity", "income", "expense"})
 CODE_CHARS_MAX = 200
@@ -204,6 +206,31 @@ async def expire_due(tx: Tx, actor: Actor, *, now: datetime) -> int:
 async def _call_at(tx: Tx, due: datetime) -> None:
     """Queue the job that lets go due holds; it queues the next one itself."""
     await jobs.enqueue(tx, "ledger.expire", {}, once=due.strftime("%Y%m%d%H%M"), at=due)
+
+
+async def closed_through(tx: Tx, *, lock: bool = False) -> date | None:
+    """Return the last day of closed books; None when none is closed. It needs no right: every refusal tells it.
+
+    Args:
+        tx: Any transaction; a writing one with ``lock``.
+        lock: Let nobody close or reopen them until the transaction ends.
+    """
+    if lock:
+        return (await transfer_store.lock_head(tx, empty=chain.EMPTY)).closed_through
+    head = await proof_store.head(tx)
+    return head.closed_through if head else None
+
+
+async def accounts_by_code(tx: Tx, actor: Actor, *, codes: Sequence[str]) -> dict[str, UUID]:
+    """Return the ids of the accounts that exist under some codes, at most 10,000 of them.
+
+    Raises:
+        TooLarge: More codes are asked for.
+    """
+    actor.must("ledger:read")
+    if len(codes) > BATCH_MAX:
+        raise TooLarge("The number of codes", BATCH_MAX, "codes")
+    return {row.code: row.id for row in await account_store.by_codes(tx, codes)}
 
 
 async def close_books(tx: Tx, actor: Actor, *, through: date, now: datetime) -> None:

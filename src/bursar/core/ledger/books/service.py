@@ -1,8 +1,10 @@
 """Reports and exports; see the package."""
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import accumulate, groupby
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import reports as store
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Invalid
+from bursar.kernel.errors import Invalid, TooLarge
 
 EXPORT_ROWS = 2_000
 """Transfers written at a time."""
@@ -35,6 +37,36 @@ async def trial_balance(
     whole = on is None and known_at is None
     lines = await store.current_lines(tx) if whole else await store.lines(tx, until=on, known_at=known_at)
     return TrialBalance(lines, reports.check_trial_balance(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The balance of one account over time: ``balances[i]`` (debits less credits, minor units) ends ``days[i]``."""
+
+    days: Sequence[date]
+    balances: Sequence[int]
+
+    def at(self, day: date) -> int:
+        """Return the balance at the end of a day."""
+        number = bisect_right(self.days, day)
+        return self.balances[number - 1] if number else 0
+
+
+async def paths(tx: Tx, actor: Actor, *, accounts: Sequence[UUID], until: date | None = None) -> dict[UUID, Path]:
+    """Return the balance of some accounts at the end of every day on which it changed, up to ``until`` included.
+
+    Raises:
+        TooLarge: Over 2,000,000 account days.
+    """
+    actor.must("ledger:read")
+    rows = await store.daily(tx, accounts, until=until)
+    if len(rows) == store.DAYS_MAX:
+        raise TooLarge("The balances", store.DAYS_MAX, "account days")
+    found = {}
+    for account, mine in groupby(rows, key=lambda row: row.account):
+        days, nets = zip(*((row.value_day, int(row.net)) for row in mine), strict=True)
+        found[account] = Path(days, tuple(accumulate(nets)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

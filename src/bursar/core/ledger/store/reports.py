@@ -18,6 +18,9 @@ ACCOUNTS_MAX = 50_000
 GROUPS_MAX = 10_000
 """Parties or tag values in one report."""
 
+DAYS_MAX = 2_000_000
+"""Account days in one answer of :func:`daily`."""
+
 
 def _moved(tx: Tx, *, since: date | None, until: date | None, known_at: datetime | None) -> sa.Select[Any]:
     """Select the transfers that move money, with value dates in [since, until], recorded by ``known_at``."""
@@ -83,6 +86,24 @@ async def current_lines(tx: Tx) -> list[Line]:
         .limit(ACCOUNTS_MAX)
     )
     return [Line(*tuple(row)) for row in await tx.all(query)]
+
+
+async def daily(tx: Tx, accounts: Sequence[UUID], *, until: date | None) -> Sequence[sa.Row[Any]]:
+    """Return (account, value_day, net) of some accounts, by account and day; net is debits less credits."""
+    moved = _moved(tx, since=None, until=until, known_at=None)
+    t, ids = transfer.c, list(accounts)
+    sides = [
+        moved.with_only_columns(side.label("account"), t.value_day, (sign * t.amount).label("net")).where(side.in_(ids))
+        for side, sign in ((t.debit, 1), (t.credit, -1))
+    ]
+    both = sa.union_all(*sides).subquery()
+    query = (
+        sa.select(both.c.account, both.c.value_day, sa.func.sum(both.c.net).label("net"))
+        .group_by(both.c.account, both.c.value_day)
+        .order_by(both.c.account, both.c.value_day)
+        .limit(DAYS_MAX)
+    )
+    return await tx.all(query)
 
 
 async def grouped(tx: Tx, *, since: date, until: date, tag: str | None, kinds: Sequence[str]) -> Sequence[sa.Row[Any]]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,10 @@ import polars as pl
 import sqlalchemy as sa
 
 from bursar.core.audit import service as audit
+from bursar.core.ledger import service as ledger
+from bursar.core.notices import service as notices
 from bursar.core.parties import service as parties
+from bursar.infra import jobs
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake, LakeFile
 from bursar.kernel.actor import Actor
@@ -24,6 +27,14 @@ from bursar.parts.banking.transactions.rules import Part
 Filter = store.Filter
 Found = store.Found
 PeriodClosed = rules.PeriodClosed
+
+BOOK = "banking.post"
+"""The job that books what changed."""
+
+CREATED = "transaction.created"
+"""The event of new transactions: one for each derivation, because an import may bring a million."""
+ANNOUNCED_MAX = 100
+"""Ids told with it."""
 
 DATASETS = ((BANK_LINES, rules.bank_rows), (PAYMENT_LINES, rules.payment_rows))
 
@@ -72,7 +83,17 @@ async def derive(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Derived:
             rows = await asyncio.to_thread(read, lines) if month in files else None
             done += await _sync(tx, actor, schema.name, month, rows, now)
             await store.put_digest(tx, schema.name, month, digest)
+    if done != Derived(months=done.months):
+        await book_soon(tx)
+    if done.added:
+        await notices.announce(tx, type_=CREATED, data=await _announced(tx, done.added, now), now=now)
     return done
+
+
+async def _announced(tx: Tx, added: int, now: datetime) -> dict[str, Any]:
+    """Return what subscribers hear of new transactions: how many, and the newest 100 of them."""
+    ids = [str(id_) for id_ in await store.derived_at(tx, now, limit=ANNOUNCED_MAX)]
+    return {"count": added, "transactions": ids, "more": added > len(ids)}
 
 
 async def _sync(tx: Tx, actor: Actor, dataset: str, month: date, rows: pl.DataFrame | None, now: datetime) -> Derived:
@@ -178,6 +199,17 @@ async def get(tx: Tx, actor: Actor, *, id_: UUID) -> Whole:
     return Whole(row, (await store.splits(tx, [id_])).get(id_, []))
 
 
+async def book_soon(tx: Tx) -> None:
+    """Queue the booking of what the caller's transaction changes; see :mod:`bursar.parts.banking.posting`."""
+    await jobs.enqueue(tx, BOOK, once="all", key=BOOK)
+
+
+async def changing(tx: Tx) -> None:
+    """Begin a change of transactions: no period is closed meanwhile, and the change is booked soon."""
+    await store.lock(tx, shared=True, what="closing")
+    await book_soon(tx)
+
+
 async def changeable(tx: Tx, *, id_: UUID, version: int | None = None) -> sa.Row[Any]:
     """Lock a transaction that is about to change and return it.
 
@@ -186,7 +218,7 @@ async def changeable(tx: Tx, *, id_: UUID, version: int | None = None) -> sa.Row
         PeriodClosed: It lies in a closed period.
         Stale: Its version is another.
     """
-    await store.lock(tx, shared=True, what="closing")
+    await changing(tx)
     row = await store.one(tx, id_, change=True)
     if row is None:
         raise NotFound("transaction", str(id_))
@@ -286,16 +318,23 @@ async def closed_until(tx: Tx, actor: Actor) -> date | None:
 async def close(tx: Tx, actor: Actor, *, until: date, now: datetime) -> int:
     """Close everything booked before ``until``; returns how many transactions in it nobody has decided on.
 
-    Lines that are imported later into the closed period are marked ``late`` and stay as they come.
+    Lines that are imported later into the closed period are marked ``late`` and stay as they come. The ledger's books are
+    closed with it.
 
     Raises:
-        Conflict: It is closed at least as far already.
+        Conflict: It is closed at least as far already, or lines in it still wait to be booked.
     """
     actor.must("ledger:close")
     await store.lock(tx, shared=False, what="closing")
     before = await store.closed_until(tx)
     if before and until <= before:
         raise Conflict(f"The books are closed up to {before} already")
+    if await store.waiting(tx, before=until):
+        raise Conflict("Lines of that period are still being booked; try again in a moment")
+    last = until - timedelta(days=1)
+    through = await ledger.closed_through(tx, lock=True)
+    if through is None or through < last:
+        await ledger.close_books(tx, actor, through=last, now=now)
     await store.put_closing(tx, until, by=actor.name, now=now)
     await audit.record(
         tx, actor, action="books.closed", subject="books", before=str(before or ""), after=str(until), now=now
@@ -304,7 +343,7 @@ async def close(tx: Tx, actor: Actor, *, until: date, now: datetime) -> int:
 
 
 async def reopen(tx: Tx, actor: Actor, *, until: date, now: datetime) -> None:
-    """Reopen everything booked from ``until`` on.
+    """Reopen everything booked from ``until`` on, in the ledger too.
 
     Raises:
         Conflict: It is open already.
@@ -314,6 +353,7 @@ async def reopen(tx: Tx, actor: Actor, *, until: date, now: datetime) -> None:
     before = await store.closed_until(tx)
     if before is None or until >= before:
         raise Conflict(f"Everything from {until} on is open already")
+    await ledger.reopen_books(tx, actor, after=until - timedelta(days=1), now=now)
     await store.put_closing(tx, until, by=actor.name, now=now)
     await audit.record(
         tx, actor, action="books.reopened", subject="books", before=str(before), after=str(until), now=now

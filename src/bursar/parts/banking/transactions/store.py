@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from bursar.infra.db import Tx
 from bursar.parts.banking.transactions.rules import Part
-from bursar.parts.banking.transactions.tables import closing, derived, own_account, split, transaction, word
+from bursar.parts.banking.transactions.tables import closing, derived, own_account, split, transaction, unposted, word
 
 ROWS_A_MONTH_MAX = 5_000_000
 """Most transactions of one month of one dataset."""
@@ -79,6 +79,12 @@ async def add(tx: Tx, rows: Iterable[Sequence[Any]], words: Iterable[tuple[str, 
     added = await tx.copy(transaction, NEW, rows)
     await tx.copy(word, ("word", "booking_date", "transaction"), words)
     return added
+
+
+async def derived_at(tx: Tx, now: datetime, *, limit: int) -> list[UUID]:
+    """Return the transactions that one derivation added, the newest booking first."""
+    query = sa.select(t.id).where(tx.own(transaction), t.derived_at == now)
+    return [row.id for row in await tx.all(query.order_by(t.booking_date.desc(), t.id.desc()).limit(limit))]
 
 
 async def set_gone(tx: Tx, ids: Sequence[UUID], *, now: datetime) -> None:
@@ -311,6 +317,15 @@ async def put_closing(tx: Tx, until: date, *, by: str, now: datetime) -> None:
     put = pg.insert(closing).values(org=tx.org, until=until, changed_at=now, changed_by=by)
     fresh = {"until": until, "changed_at": now, "changed_by": by}
     await tx.run(put.on_conflict_do_update(index_elements=["org"], set_=fresh))
+
+
+async def waiting(tx: Tx, *, before: date | None = None) -> bool:
+    """Tell whether a transaction (booked before a day) waits."""
+    query = sa.select(sa.literal(1)).select_from(
+        unposted.join(transaction, sa.and_(t.org == unposted.c.org, t.id == unposted.c.transaction))
+    )
+    query = query.where(tx.own(unposted))
+    return await tx.scalar((query.where(t.booking_date < before) if before else query).limit(1)) is not None
 
 
 async def open_until(tx: Tx, until: date) -> int:

@@ -101,3 +101,11 @@ closing = tenant_table(
     info={"one_per_org": True},
 )
 """Everything booked before ``until`` is closed."""
+
+unposted = tenant_table(
+    "bank_unposted",
+    sa.Column("number", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("transaction", sa.Uuid, nullable=False),
+)
+"""Transactions added or changed since they were booked, once for each change: written by a trigger, so that no way of
+changing one is forgotten; append-only until booked, so that a change during booking is booked after it."""

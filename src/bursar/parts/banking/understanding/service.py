@@ -58,16 +58,15 @@ class Understood:
 
 
 async def understand(tx: Tx, actor: Actor, *, fresh: bool = True) -> Understood:
-    """Answer rows that nobody decided on; what payment exports state themselves is learned first.
+    """Answer rows that nobody decided on, safe to run twice; what payment exports state themselves is learned first.
 
     Args:
         tx: Writing transaction.
         actor: Needs ``transaction:write``.
         fresh: Only rows without any suggestion yet; else suggestions are made anew too.
-
-    Safe to run twice: decided rows are never touched, equal facts give equal answers.
     """
     actor.must("transaction:write")
+    await transactions.book_soon(tx)
     await rows_store.lock(tx, shared=False, what="learn")
     done, last, seen = Understood(), None, 0
     while stated := await store.given(tx, limit=ROWS_A_PASS):
@@ -185,7 +184,7 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     rows_rules.check_category(category)
     if not 0 < len(ids) <= DECIDED_MAX:
         raise Invalid(f"A decision is about 1 to {DECIDED_MAX} rows")
-    await rows_store.lock(tx, shared=True, what="closing")
+    await transactions.changing(tx)
     await rows_store.lock(tx, shared=False, what="learn")
     found = await store.locked(tx, sorted(set(ids)))
     await _must_be_open(tx, ids, found)
