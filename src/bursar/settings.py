@@ -97,8 +97,14 @@ class Settings(BaseSettings):
     )
     mail_from: str = Field("Bursar <bursar@localhost>", description="Sender of mails.")
     alert_urls: tuple[SecretStr, ...] = Field((), description="Apprise URLs that receive operational alerts.")
-    s3_bucket: str = Field(
-        "", description="Bucket for documents instead of the home folder; the lake stays there (extra `s3`)."
+    s3_bucket: str = Field("", description="Bucket for documents instead of the home folder (extra `s3`).")
+    lake_bucket: str = Field(
+        "", description="Bucket for the lake instead of the home folder, which then keeps copies of what is used."
+    )
+    lake_cache_mb: int = Field(
+        20_480,
+        ge=64,
+        description="Copies of the lake's objects are let go of beyond this, longest unused first, in MiB.",
     )
     s3_endpoint: str = Field("", description="S3 endpoint other than AWS's own.")
     s3_region: str = Field("us-east-1", description="S3 region.")

@@ -45,13 +45,14 @@ def place_of(settings: "Settings", target: str | None, *, make: bool) -> "Place"
 
 
 def folders_of(settings: "Settings") -> "dict[str, Store]":
-    """Return what is kept besides the database: documents (in the home or the bucket of the settings) and lake."""
+    """Return what is kept besides the database: documents and lake, each in the home or the bucket of the settings."""
     from bursar.infra.backup_store import FolderStore, S3Store
+    from bursar.wiring.house import lake_store
 
     files: Store = FolderStore(settings.home / "files")
     if settings.s3_bucket:
         files = S3Store(settings.s3_bucket, "files", endpoint=settings.s3_endpoint, region=settings.s3_region)
-    return {"files": files, "lake": FolderStore(settings.home / "lake")}
+    return {"files": files, "lake": lake_store(settings)}
 
 
 @click.group(invoke_without_command=True)

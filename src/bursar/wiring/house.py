@@ -12,6 +12,7 @@ from bursar.core.identity import service as identity
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.identity.service import RIGHTS
 from bursar.core.intake.jobs import Importer
+from bursar.infra.backup_store import FolderStore, S3Store, Store
 from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database
@@ -106,6 +107,25 @@ def keyring_of(settings: Settings) -> Keyring:
     return Keyring([path.read_text(encoding="ascii").strip()])
 
 
+def lake_store(settings: Settings) -> Store:
+    """Return where the objects of the lake lie: the home folder, or the bucket of the settings."""
+    if settings.lake_bucket:
+        return S3Store(settings.lake_bucket, "lake", endpoint=settings.s3_endpoint, region=settings.s3_region)
+    return FolderStore(settings.home / "lake")
+
+
+def open_lake(settings: Settings) -> Lake:
+    """Return the lake. Copies of objects in S3 have a folder of their own: a lake that lay here is never taken for them."""
+    if not settings.lake_bucket:
+        return Lake(settings.home / "lake", memory_mb=settings.lake_memory_mb)
+    return Lake(
+        settings.home / "lake-copies",
+        memory_mb=settings.lake_memory_mb,
+        remote=lake_store(settings),
+        cache_bytes_max=settings.lake_cache_mb * 1024**2,
+    )
+
+
 @asynccontextmanager
 async def open_house(settings: Settings) -> AsyncIterator[House]:
     """Start what a command or server needs: the database (embedded or given), migrated; the lake; the parser's child."""
@@ -134,7 +154,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
 
         if not await current_is_head(db):
             await migrate(owner_url)
-        lake = Lake(settings.home / "lake", memory_mb=settings.lake_memory_mb)
+        lake = open_lake(settings)
         sandbox = Sandbox(warm=("bursar.connectors.formats",))
         stack.push_async_callback(sandbox.close)
         importer = Importer(
