@@ -93,11 +93,10 @@ def prices() -> None:
 def pack(file: Path, as_json: bool) -> int:
     """Write every known price into FILE, for a site without network."""
     from bursar import wiring
-    from bursar.wiring import tools
 
     async def use(house: "House") -> int:
         actor = await wiring.local_actor(house)
-        return tools.price_list(house.settings).pack(actor, file)
+        return house.prices.pack(actor, file)
 
     count = running.in_house(use)
     running.tell(f"Packed {count:,} prices into {file}", {"prices": count}, as_json=as_json)
@@ -111,11 +110,10 @@ def load(file: Path, as_json: bool) -> int:
     """Merge the prices that were packed into FILE elsewhere."""
     from bursar import wiring
     from bursar.infra.clock import utc_now
-    from bursar.wiring import tools
 
     async def use(house: "House") -> int:
         actor = await wiring.local_actor(house)
-        return tools.price_list(house.settings).load(actor, file, now=utc_now())
+        return house.prices.load(actor, file, now=utc_now())
 
     count = running.in_house(use)
     running.tell(f"Loaded {count:,} prices", {"prices": count}, as_json=as_json)
@@ -135,7 +133,7 @@ def refresh(as_json: bool) -> int:
         found = tools.catalogues(house.settings)
         if not found:
             raise Invalid("No catalogue is configured.", "Set BURSAR_PRICE_REGIONS, for instance aws:eu-central-1.")
-        actor, held = await wiring.local_actor(house), tools.price_list(house.settings)
+        actor, held = await wiring.local_actor(house), house.prices
         return {one.name: await held.refresh(actor, one, now=utc_now()) for one in found}
 
     counts = running.in_house(use)

@@ -15,11 +15,12 @@ from bursar.connectors.banks import BANK_FORMATS
 from bursar.connectors.belvo_format import BELVO_FORMAT
 from bursar.connectors.bills import BILL_FORMATS
 from bursar.connectors.bills.source import PARQUET_MAGIC
+from bursar.connectors.measures import MEASURE_FORMATS
 from bursar.infra.lake_stage import Staged, stage
 from bursar.kernel.connector import HEAD_BYTES_MAX, FileConnector, Head
 from bursar.kernel.lines import BANK_LINES, Parsed, Statement
 
-FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, BELVO_FORMAT, *BANK_FORMATS)
+FORMATS: tuple[FileConnector, ...] = (*BILL_FORMATS, *MEASURE_FORMATS, BELVO_FORMAT, *BANK_FORMATS)
 """Every format; the most certain one reads a document, the earlier one on a tie."""
 
 PROVEN = 0.95

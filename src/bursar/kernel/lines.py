@@ -265,6 +265,55 @@ BILLING_PERIOD_LINES = LineSchema(
 """Whether a vendor's billing period is open or closed: FOCUS 1.4 BillingPeriod; it holds no money."""
 
 
+UTILISATION_LINES = LineSchema(
+    name="utilisation",
+    columns={
+        "row": pl.Int64(),
+        "provider": _TEXT,
+        "sub_account_id": _TEXT,
+        "region_id": _TEXT,
+        "resource_id": _TEXT,
+        "resource_name": _TEXT,
+        "instance_type": _TEXT,
+        "metric": _TEXT,
+        "measured_at": INSTANT,
+        "days": pl.Int64(),
+        "average": DECIMAL,
+        "maximum": DECIMAL,
+        "p95": DECIMAL,
+        "p99": DECIMAL,
+    },
+    required=frozenset({"row", "provider", "resource_id", "metric", "measured_at"}),
+    day="measured_at",
+    amount="",
+    scope=("provider", "sub_account_id", "metric"),
+)
+"""How much of a machine was used around an instant: ``metric`` is ``cpu`` or ``memory``, values are percent, 0 to 100.
+
+``days`` is set where one row sums up a whole look-back of so many days that ends at ``measured_at``. It holds no money.
+"""
+
+MEASURE_LINES = LineSchema(
+    name="measure",
+    columns={
+        "row": pl.Int64(),
+        "measure": _TEXT,
+        "target": _TEXT,
+        "day": pl.Date(),
+        "quantity": DECIMAL,
+        "unit": _TEXT,
+    },
+    required=frozenset({"row", "measure", "day", "quantity"}),
+    day="day",
+    amount="",
+    scope=("measure",),
+)
+"""How much business was done on a day (orders, users, requests): what a unit cost divides by, and what usage weights are.
+
+``target`` says whose it is, in the words of the dimension that cost is split by; it may be empty. It holds no money.
+"""
+
+
 class DocumentKind(StrEnum):
     """What a document is about; decides which part takes its lines."""
 

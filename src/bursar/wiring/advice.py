@@ -15,7 +15,7 @@ from bursar.infra.db import Tx
 from bursar.kernel.errors import Refusal
 from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
-from bursar.parts.cloud import service as cloud
+from bursar.parts.cloud.savings import service as cloud
 from bursar.reports.review import Review, made
 from bursar.wiring.house import House, local_actor, producer
 
@@ -34,7 +34,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
     actor, now = producer(org), utc_now()
     advisors: tuple[tuple[str, tuple[str, ...], Callable[[Tx], Awaitable[list[Finding]]]], ...] = (
         ("banking", banking.KINDS, lambda tx: banking.advise(tx, actor, lake=house.lake)),
-        ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, now=now)),
+        ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, prices=house.prices, now=now)),
         ("planning", planning.KINDS, lambda tx: planning.cost_anomalies(tx, actor, lake=house.lake, now=now)),
     )
     found: list[Finding] = []

@@ -2,12 +2,14 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
+from bursar.connectors.prices.libcloud_pack import default_prices
 from bursar.core.identity import service as identity
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.identity.service import RIGHTS
@@ -27,9 +29,12 @@ from bursar.kernel.lines import (
     CONTRACT_COMMITMENT_LINES,
     COST_LINES,
     INVOICE_DETAIL_LINES,
+    MEASURE_LINES,
     PAYMENT_LINES,
+    UTILISATION_LINES,
     LineSchema,
 )
+from bursar.parts.cloud.prices.service import PriceList
 from bursar.settings import Settings
 
 SCHEMAS: tuple[LineSchema, ...] = (
@@ -39,6 +44,8 @@ SCHEMAS: tuple[LineSchema, ...] = (
     INVOICE_DETAIL_LINES,
     CONTRACT_COMMITMENT_LINES,
     BILLING_PERIOD_LINES,
+    UTILISATION_LINES,
+    MEASURE_LINES,
 )
 """Every line schema a connector may return."""
 
@@ -53,6 +60,7 @@ class House:
     db: Database
     lake: Lake
     importer: Importer
+    prices: PriceList
     owner_url: str
     backup_url: str
     programs: Path
@@ -126,6 +134,11 @@ def open_lake(settings: Settings) -> Lake:
     )
 
 
+def price_list(settings: Settings) -> PriceList:
+    """Return the prices of this installation; a fresh one begins with the pack that comes with the product."""
+    return PriceList(settings.home / "prices", default=default_prices, clock=time.monotonic)
+
+
 @asynccontextmanager
 async def open_house(settings: Settings) -> AsyncIterator[House]:
     """Start what a command or server needs: the database (embedded or given), migrated; the lake; the parser's child."""
@@ -169,4 +182,4 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             scratch=settings.home / "tmp",
             quarantine=settings.home / "quarantine",
         )
-        yield House(settings, db, lake, importer, owner_url, backup_url, programs)
+        yield House(settings, db, lake, importer, price_list(settings), owner_url, backup_url, programs)

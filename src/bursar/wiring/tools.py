@@ -1,11 +1,9 @@
 """Every job, and what jobs and routes get besides the database."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from bursar.connectors.prices import aws_bulk, azure_retail, gcp_catalog
-from bursar.connectors.prices.libcloud_pack import default_prices
 from bursar.core.audit import jobs as audit_jobs
 from bursar.core.audit.service import Means as AuditMeans
 from bursar.core.findings import jobs as findings_jobs
@@ -32,7 +30,7 @@ from bursar.parts.banking.posting import jobs as posting_jobs
 from bursar.parts.banking.understanding import jobs as banking_jobs
 from bursar.parts.cloud.prices import jobs as prices_jobs
 from bursar.parts.cloud.prices.jobs import Catalogues
-from bursar.parts.cloud.prices.service import Catalogue, PriceList
+from bursar.parts.cloud.prices.service import Catalogue
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
 from bursar.wiring.house import SCHEMAS, House, keyring_of
@@ -101,13 +99,8 @@ def tools(house: House) -> Tools:
                 lambda org: asyncio.to_thread(anchors.forget, str(org)),
             )
         ),
-        Catalogues(price_list(settings), catalogues(settings)),
+        Catalogues(house.prices, catalogues(settings)),
     )
-
-
-def price_list(settings: Settings) -> PriceList:
-    """Return the prices of this installation; a fresh one begins with the pack that comes with the product."""
-    return PriceList(settings.home / "prices", default=default_prices, clock=time.monotonic)
 
 
 def catalogues(settings: Settings) -> list[Catalogue]:

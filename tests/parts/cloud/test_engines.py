@@ -1,7 +1,7 @@
 """Every query of the part gives equal answers on DuckDB and on a Spark Connect server (Sail)."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from bursar.connectors.bills.focus import FOCUS
 from bursar.infra.db import Database
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
+from bursar.kernel.lines import UTILISATION_LINES
 from bursar.kernel.period import Period
 from bursar.parts.cloud import store
-from bursar.parts.cloud.rules import charges, queries
+from bursar.parts.cloud.rules import charges, queries, utilisation
 from bursar.parts.cloud.rules.dimensions import COLUMNS, CostKind
 from bursar.parts.cloud.rules.queries import CostQuery
 from tests.parts.cloud.bills import MARCH, daily, line, put, put_parsed
@@ -59,6 +60,7 @@ def questions(period: Period) -> Iterator[exp.Query]:
     yield queries.doubles(period, "0.01")
     yield queries.transfer_days(period, charges.TRANSFER_WORDS)
     yield queries.invoice_totals([period.start])
+    yield utilisation.evidence(period)
 
 
 def ordered(frame: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -74,8 +76,14 @@ async def test_equal_answers_on_duckdb_and_spark(lake: Lake, db: Database, actor
         line(cost="3", tags='{"environment": "dev", "a key.with dots": "q\\"uote"}', region_id=None, resource_id="x")
     ] * 2
     rows += [line(cost="-1", charge_category="Credit", tags=None, billing_period_start=None)]
+    busy = [
+        {"provider": "aws", "sub_account_id": "1", "resource_id": "i-1", "metric": "cpu",
+         "measured_at": datetime(2026, 3, day, tzinfo=UTC), "maximum": Decimal(day), "average": Decimal(1)}
+        for day in range(1, 29)
+    ]  # fmt: skip
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
+        await put(lake, tx, busy, schema=UTILISATION_LINES)
         asked = list(questions(MARCH))
         assert len(asked) > 30
         for expression in asked:

@@ -13,7 +13,8 @@ from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding
 from bursar.kernel.period import Period, add_months
-from bursar.parts.cloud import service
+from bursar.parts.cloud.prices.service import PriceList
+from bursar.parts.cloud.savings import service as savings
 from tests.parts.cloud.bills import NOW, daily, line, put
 
 END = date(2026, 4, 1)
@@ -103,12 +104,12 @@ def reserved(unused: str) -> Rows:
     return paid + monthly(["60"], commitment_discount_status="Used", resource_id="i-9", **commitment)
 
 
-async def told(lake: Lake, db: Database, actor: Actor, rows: Rows) -> dict[str, Finding]:
+async def told(lake: Lake, db: Database, actor: Actor, prices: PriceList, rows: Rows) -> dict[str, Finding]:
     """Return findings by kind; one usage line a day says how far the bills reach."""
     ground = daily(Period(MONTHS[0], END), "0.01", service_name="Ground")
     async with db.writing(actor) as tx:
         await put(lake, tx, rows + ground)
-        found = await service.advise(tx, actor, lake=lake, now=NOW)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW)
     return {one.kind: one for one in found}
 
 
@@ -132,9 +133,9 @@ STORIES: list[tuple[str, Callable[[], Rows], Decimal]] = [
 
 @pytest.mark.parametrize(("kind", "rows", "worth"), STORIES)
 async def test_what_the_past_shows_is_told(
-    lake: Lake, db: Database, actor: Actor, kind: str, rows: Callable[[], Rows], worth: Decimal
+    lake: Lake, db: Database, actor: Actor, prices: PriceList, kind: str, rows: Callable[[], Rows], worth: Decimal
 ) -> None:
-    found = (await told(lake, db, actor, rows()))[kind]
+    found = (await told(lake, db, actor, prices, rows()))[kind]
 
     assert found.worth.amount == worth
     assert found.evidence.rows
@@ -167,12 +168,14 @@ TWISTS: list[tuple[str, Callable[[], Rows]]] = [
 
 @pytest.mark.parametrize(("kind", "rows"), TWISTS)
 async def test_the_same_with_a_good_reason_is_not_told(
-    lake: Lake, db: Database, actor: Actor, kind: str, rows: Callable[[], Rows]
+    lake: Lake, db: Database, actor: Actor, prices: PriceList, kind: str, rows: Callable[[], Rows]
 ) -> None:
-    assert kind not in await told(lake, db, actor, rows())
+    assert kind not in await told(lake, db, actor, prices, rows())
 
 
-async def test_each_payer_is_looked_at_in_its_own_last_days(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_each_payer_is_looked_at_in_its_own_last_days(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
     """A folder may hold a bill of last year beside one of last month."""
     old = Period(date(2025, 3, 1), date(2025, 4, 1))
     idle: dict[str, Any] = {"sku_meter": "PublicIPv4:IdleAddress", "resource_id": "eip"}
@@ -180,13 +183,13 @@ async def test_each_payer_is_looked_at_in_its_own_last_days(lake: Lake, db: Data
     rows = daily(old, "1", billing_account_id="old", **idle) + daily(recent, "1", billing_account_id="new")
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
-        found = await service.advise(tx, actor, lake=lake, now=NOW)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW)
 
     assert [(one.kind, one.period.end) for one in found if "idle" in one.kind] == [("cloud.idle_address", old.end)]
 
 
 async def test_a_busy_load_balancer_is_not_idle_whatever_its_units_are_called(
-    lake: Lake, db: Database, actor: Actor
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
 ) -> None:
     hours = {"sku_meter": "LoadBalancerUsage", "charge_description": "$0.0225 per Application LoadBalancer-hour"}
     units = {
@@ -196,16 +199,16 @@ async def test_a_busy_load_balancer_is_not_idle_whatever_its_units_are_called(
     march = Period(date(2026, 3, 1), END)
     rows = daily(march, "1", resource_id="lb", **hours) + daily(march, "1", resource_id="lb", **units)
 
-    assert "cloud.idle_load_balancer" not in await told(lake, db, actor, rows)
+    assert "cloud.idle_load_balancer" not in await told(lake, db, actor, prices, rows)
 
 
 @pytest.mark.parametrize(("days", "sure"), [(6, False), (7, True)])
 async def test_a_year_told_from_a_few_days_is_unsure(
-    lake: Lake, db: Database, actor: Actor, days: int, *, sure: bool
+    lake: Lake, db: Database, actor: Actor, prices: PriceList, days: int, *, sure: bool
 ) -> None:
     rows = daily(Period(END - timedelta(days=days), END), "1", sku_meter="PublicIPv4:IdleAddress", resource_id="eip")
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
-        found = await service.advise(tx, actor, lake=lake, now=NOW)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW)
 
-    assert [one.confidence > service.UNSURE for one in found if one.kind == "cloud.idle_address"] == [sure]
+    assert [one.confidence > savings.UNSURE for one in found if one.kind == "cloud.idle_address"] == [sure]

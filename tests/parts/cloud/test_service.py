@@ -15,11 +15,13 @@ from bursar.kernel.errors import Invalid, NotAllowed
 from bursar.kernel.lines import INVOICE_DETAIL_LINES
 from bursar.kernel.period import Period
 from bursar.parts.cloud import service
+from bursar.parts.cloud.prices.service import PriceList
 from bursar.parts.cloud.rules.allocation import Method
 from bursar.parts.cloud.rules.bridge import Cause
 from bursar.parts.cloud.rules.dimensions import CostKind
 from bursar.parts.cloud.rules.invoices import Stated
 from bursar.parts.cloud.rules.queries import CostQuery
+from bursar.parts.cloud.savings import service as savings
 from tests.parts.cloud.bills import FEBRUARY, MARCH, NOW, daily, line, put, put_parsed
 from tests.shared import shared_data
 
@@ -86,7 +88,9 @@ async def test_costs_need_the_right(lake: Lake, db: Database, make_actor: object
             await service.costs(tx, nobody, lake=lake, asked=CostQuery(MARCH))
 
 
-async def test_the_public_sample_is_explained_and_advised_on(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_the_public_sample_is_explained_and_advised_on(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
     path = shared_data("cloud/focus_1_0/FOCUS-1.0/focus_sample.csv")
     async with db.writing(actor) as tx:
         await put_parsed(lake, tx, FOCUS.parse(path, options={}))
@@ -95,12 +99,12 @@ async def test_the_public_sample_is_explained_and_advised_on(lake: Lake, db: Dat
         half = Period(seen.start, date(2024, 9, 16)), Period(date(2024, 9, 16), seen.end)
         explained = await service.bridge(tx, actor, lake=lake, old=half[0], new=half[1], currency="USD")
         totals = [await service.costs(tx, actor, lake=lake, asked=CostQuery(period)) for period in half]
-        found = await service.advise(tx, actor, lake=lake, now=datetime(2024, 10, 3, tzinfo=UTC))
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=datetime(2024, 10, 3, tzinfo=UTC))
 
     assert explained.old == totals[0][0].cost
     assert explained.new == totals[1][0].cost
     assert sum((change.amount for change in explained.causes), Decimal(0)) == explained.new - explained.old
-    assert all(one.kind in service.KINDS for one in found)
+    assert all(one.kind in savings.KINDS for one in found)
 
 
 async def test_a_change_of_price_volume_new_gone_credit_and_currency(lake: Lake, db: Database, actor: Actor) -> None:
@@ -162,11 +166,18 @@ WASTE = [
 
 @pytest.mark.parametrize(("kind", "values", "cost", "worth"), WASTE, ids=[kind for kind, *_ in WASTE])
 async def test_waste_is_found_with_rows_and_parts_that_add_up(
-    lake: Lake, db: Database, actor: Actor, kind: str, values: dict[str, object], cost: str, worth: Decimal
+    lake: Lake,
+    db: Database,
+    actor: Actor,
+    prices: PriceList,
+    kind: str,
+    values: dict[str, object],
+    cost: str,
+    worth: Decimal,
 ) -> None:
     async with db.writing(actor) as tx:
         batch = await put(lake, tx, daily(MARCH, cost, **values))
-        found = await service.advise(tx, actor, lake=lake, now=NOW, period=MARCH)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW, period=MARCH)
 
     one = next(finding for finding in found if finding.kind == kind)
     assert abs(one.worth.amount - worth) <= Decimal("0.01")
@@ -181,16 +192,20 @@ async def test_waste_is_found_with_rows_and_parts_that_add_up(
     ("busy", "kind"),
     [("EUC1-NatGateway-Bytes", "cloud.idle_nat_gateway"), ("EUC1-LCUUsage", "cloud.idle_load_balancer")],
 )
-async def test_what_is_used_is_not_called_idle(lake: Lake, db: Database, actor: Actor, busy: str, kind: str) -> None:
+async def test_what_is_used_is_not_called_idle(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList, busy: str, kind: str
+) -> None:
     meters = ["EUC1-NatGateway-Hours" if "nat" in kind else "EUC1-LoadBalancerUsage", busy]
     async with db.writing(actor) as tx:
         await put(lake, tx, [row for meter in meters for row in daily(MARCH, "1", sku_meter=meter, resource_id="r")])
-        found = await service.advise(tx, actor, lake=lake, now=NOW, period=MARCH)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW, period=MARCH)
 
     assert kind not in {finding.kind for finding in found}
 
 
-async def test_non_production_that_never_sleeps_can_be_scheduled(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_non_production_that_never_sleeps_can_be_scheduled(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
     always = {"pricing_quantity": Decimal(24), "instance_type": "m6i.large"}
     rows = daily(MARCH, "2.4", resource_id="dev", tags='{"Environment": "Dev"}', **always)
     rows += daily(MARCH, "2.4", resource_id="prod", tags='{"Environment": "production"}', **always)
@@ -199,12 +214,14 @@ async def test_non_production_that_never_sleeps_can_be_scheduled(lake: Lake, db:
     )
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
-        found = await service.advise(tx, actor, lake=lake, now=NOW, period=MARCH)
+        found = await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW, period=MARCH)
 
     assert [finding.subject for finding in found if finding.kind == "cloud.nonprod_schedule"] == ["aws/111/dev"]
 
 
-async def test_unused_commitments_doubles_untagged_and_jumps(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_unused_commitments_doubles_untagged_and_jumps(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
     plan = {"commitment_discount_id": "arn:sp/1", "resource_id": None}
     rows = daily(MARCH, "3", commitment_discount_status="Used", **plan)
     rows += daily(MARCH, "1", commitment_discount_status="Unused", **plan)
@@ -216,7 +233,9 @@ async def test_unused_commitments_doubles_untagged_and_jumps(lake: Lake, db: Dat
         )
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
-        found = {one.kind: one for one in await service.advise(tx, actor, lake=lake, now=NOW, period=MARCH)}
+        found = {
+            one.kind: one for one in await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW, period=MARCH)
+        }
 
     unused = found["cloud.unused_commitment"]
     assert unused.worth.amount == Decimal(365)
@@ -230,9 +249,11 @@ async def test_unused_commitments_doubles_untagged_and_jumps(lake: Lake, db: Dat
         assert sum((part.amount for part in one.evidence.parts), Decimal(0)) == one.worth.amount
 
 
-async def test_without_bills_there_is_nothing_to_advise(lake: Lake, db: Database, actor: Actor) -> None:
+async def test_without_bills_there_is_nothing_to_advise(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
     async with db.reading(actor) as tx:
-        assert await service.advise(tx, actor, lake=lake, now=NOW) == []
+        assert await savings.advise(tx, actor, lake=lake, prices=prices, now=NOW) == []
         assert await service.covered(tx, actor, lake=lake) is None
 
 

@@ -9,20 +9,23 @@ from sqlglot import exp
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.infra.lake_query import query
-from bursar.kernel.lines import COST_LINES, INVOICE_DETAIL_LINES
+from bursar.kernel.lines import COST_LINES, INVOICE_DETAIL_LINES, MEASURE_LINES, UTILISATION_LINES
 from bursar.kernel.period import Period, add_months
 from bursar.parts.cloud.rules.telling import KEY_COLUMNS, KEY_SEPARATOR, line_key
+
+ASKED = (COST_LINES, UTILISATION_LINES, MEASURE_LINES)
+"""The datasets that questions are asked of."""
 
 ROWS_A_RESOURCE = 5
 
 
 async def ask(tx: Tx, lake: Lake, expression: exp.Query, *, period: Period | None, engine: str) -> pl.DataFrame:
-    """Run a query over the cost lines; ``period`` limits the files that are opened.
+    """Run a query over the cost lines, utilisation or quantities; ``period`` limits the files that are opened.
 
     A bill of one month may hold lines of the month before or after, so their files are opened as well.
     """
     months = list(around(period)) if period else None
-    return await query(lake, tx, expression, schemas=[COST_LINES], months=months, engine=engine)
+    return await query(lake, tx, expression, schemas=ASKED, months=months, engine=engine)
 
 
 def around(period: Period) -> Iterable[date]:

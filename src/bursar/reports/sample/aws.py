@@ -38,6 +38,7 @@ INSTANCES = {
     "t2.large": ("0.0928", "2", "8 GiB"),
     "t3.large": ("0.0832", "2", "8 GiB"),
     "r6i.large": ("0.126", "2", "16 GiB"),
+    "r6i.xlarge": ("0.252", "4", "32 GiB"),
     "c6i.xlarge": ("0.17", "4", "8 GiB"),
 }
 """On-demand price per hour, vCPU and memory of the types used."""

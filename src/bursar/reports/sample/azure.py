@@ -92,7 +92,8 @@ class Azure:
     ) -> Stream:
         """Add a virtual machine of ``size`` (such as ``D4s v5``)."""
         sku = f"Standard_{size.replace(' ', '_')}"
-        meter = (size, f"{size[0]}{'sv5' if 'v5' in size else 'Sv2'} Series", "Hours")
+        version = size.rsplit(" ", 1)[-1]
+        meter = (size, f"{size[0]}{'S' if version == 'v2' else 's'}{version} Series", "Hours")
         tags = {"env": env, "team": "erp"}
         return self.add(
             "vm", subscription, name, meter, hours, price, tags=tags, marks=marks, more={"sku": sku, **more, **extra}

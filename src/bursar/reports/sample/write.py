@@ -21,6 +21,7 @@ from bursar.reports.sample.bank_planted import planted
 from bursar.reports.sample.company import COMPANY
 from bursar.reports.sample.gcp import write_exports as write_gcp
 from bursar.reports.sample.known import explain_bank, explain_estate
+from bursar.reports.sample.metrics import oversized, write_metrics
 from bursar.reports.sample.model import Notebook, Span, Truth
 from bursar.reports.sample.vendors import write_openai, write_saas
 
@@ -82,10 +83,12 @@ def _clouds(span: Span, seed: int, book: Notebook, folder: Path) -> Bills:
     fees = commitments(aws, book)
     azure = azure_estate.Azure(span, seed)
     azure_estate.estate(azure, book)
+    oversized(aws, azure, book)
     gcp = gcp_estate.Gcp(span, seed)
     gcp_estate.estate(gcp, book)
     for streams in (aws.streams, azure.streams, gcp.streams):
         explain_estate(span, book, streams)
+    write_metrics(aws, azure, book, folder)
     return {
         "aws": write_bills(aws, fees, book, folder),
         "azure": write_azure(azure, book, folder),

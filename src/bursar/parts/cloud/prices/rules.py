@@ -155,6 +155,37 @@ class Shape:
             raise Invalid("A machine has at least a part of a vCPU.", "Give positive vCPU and memory.")
 
 
+def _standing(on: date) -> tuple[pl.Expr, ...]:
+    """Return the conditions that a price stands on a day, for the first unit."""
+    return (
+        pl.col("tier_start") == 0,
+        pl.coalesce("valid_from", pl.lit(date.min)) <= on,
+        pl.coalesce("valid_to", pl.lit(date.max)) > on,
+        pl.col("price") > 0,
+    )
+
+
+def machines(table: pl.DataFrame, *, on: date, term: str = ON_DEMAND) -> pl.DataFrame:
+    """Return every machine with its hourly price on a day: ``id`` to be cited, shape, ``price`` and ``price_currency``."""
+    begins = pl.col("valid_from").cast(pl.String).fill_null("start")
+    shown = (
+        "provider",
+        "region",
+        "instance_type",
+        "os",
+        "arch",
+        "vcpu",
+        "memory_gib",
+        "term",
+        "price",
+        "seen_on",
+        "source",
+    )
+    kept = table.filter(pl.col("instance_type").is_not_null(), pl.col("term") == term, *_standing(on))
+    identifier = pl.concat_str("provider", "region", "sku", "term", begins, separator=":")
+    return kept.select(*shown, identifier.alias("id"), pl.col("currency").alias("price_currency"))
+
+
 def cheapest(table: pl.DataFrame, shape: Shape, *, on: date, most: int, spare: float = 2.0) -> pl.DataFrame:
     """Return machines that fit ``shape``, the cheapest of every provider and region first.
 
@@ -172,10 +203,7 @@ def cheapest(table: pl.DataFrame, shape: Shape, *, on: date, most: int, spare: f
         pl.col("os") == shape.os,
         pl.col("term") == shape.term,
         pl.col("currency") == shape.currency,
-        pl.col("tier_start") == 0,
-        pl.coalesce("valid_from", pl.lit(date.min)) <= on,
-        pl.coalesce("valid_to", pl.lit(date.max)) > on,
-        pl.col("price") > 0,
+        *_standing(on),
     ]
     if shape.arch:
         wanted.append(pl.col("arch") == shape.arch)

@@ -13,7 +13,17 @@ from bursar.infra.cache import Cache
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound, Refusal
 from bursar.parts.cloud.prices import store
-from bursar.parts.cloud.prices.rules import Priced, Shape, Wanted, cheapest, checked, merge, scope_of
+from bursar.parts.cloud.prices.rules import (
+    ON_DEMAND,
+    Priced,
+    Shape,
+    Wanted,
+    cheapest,
+    checked,
+    machines,
+    merge,
+    scope_of,
+)
 
 CACHE_S = 3600.0
 CACHE_MAX = 50_000
@@ -114,6 +124,11 @@ class PriceList:
         table = self.book().table
         chosen = table.filter(pl.col("provider").is_in(list(providers))) if providers else table
         return cheapest(chosen, shape, on=on, most=most)
+
+    def machines(self, *, on: date, providers: Sequence[str], term: str = ON_DEMAND) -> pl.DataFrame:
+        """Return every machine of some providers with its price on a day; see :func:`~…prices.rules.machines`."""
+        table = self.book().table
+        return machines(table.filter(pl.col("provider").is_in(list(providers))), on=on, term=term)
 
     def book(self) -> store.Book:
         """Return the prices in memory, read again when a table on disk was replaced."""

@@ -7,9 +7,10 @@ import polars as pl
 
 from bursar.kernel.finding import Finding, Part
 from bursar.kernel.period import Period, add_months
+from bursar.parts.cloud.rules.advice import DAYS_A_YEAR, yearly
 from bursar.parts.cloud.rules.history import History
 from bursar.parts.cloud.rules.netting import PRECISION, floored
-from bursar.parts.cloud.rules.savings import DAYS_A_YEAR, Rows, yearly
+from bursar.parts.cloud.rules.savings import Rows
 from bursar.parts.cloud.rules.telling import NOTHING, Noticed, Words, exact, line_key, told
 from bursar.parts.cloud.rules.waste import MONEY_FLOOR
 

@@ -1,4 +1,4 @@
-"""Newer or cheaper families of the same shape, with the list prices that prove it."""
+"""Newer families of the same shape, with the list prices that prove it."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ class Step:
         size_to: Its successor.
         price: Hourly price of ``size``, USD.
         price_to: Hourly price of ``size_to``, USD.
-        arm: A change of processor architecture, which software has to allow.
         provider: Whose family it is.
     """
 
@@ -37,7 +36,6 @@ class Step:
     size_to: str
     price: Decimal
     price_to: Decimal
-    arm: bool = False
     provider: str = "aws"
 
     @property
@@ -46,8 +44,8 @@ class Step:
         return (1 - self.price_to / self.price).quantize(Decimal("0.0001"))
 
 
-def _step(family: str, to: str, size: str, price: str, price_to: str, *, arm: bool = False) -> Step:
-    return Step(family, to, f"{family}.{size}", f"{to}.{size}", Decimal(price), Decimal(price_to), arm)
+def _step(family: str, to: str, size: str, price: str, price_to: str) -> Step:
+    return Step(family, to, f"{family}.{size}", f"{to}.{size}", Decimal(price), Decimal(price_to))
 
 
 def _azure(family: str, to: str, size: str, size_to: str, price: str, price_to: str) -> Step:
@@ -64,10 +62,6 @@ STEPS = (
     _step("r4", "r5", "large", "0.133", "0.126"),
     _step("t2", "t3", "large", "0.0928", "0.0832"),
     _step("i2", "i3", "xlarge", "0.853", "0.312"),
-    _step("m5", "m6g", "large", "0.096", "0.077", arm=True),
-    _step("c5", "c6g", "large", "0.085", "0.068", arm=True),
-    _step("r5", "r6g", "large", "0.126", "0.1008", arm=True),
-    _step("t3", "t4g", "large", "0.0832", "0.0672", arm=True),
     _azure("d", "Dv4 or newer", "Standard_D3", "Standard_D4_v4", "0.336", "0.23"),
     _azure("d v2", "Dv4 or newer", "Standard_D3_v2", "Standard_D4_v4", "0.272", "0.23"),
     _azure("ds v2", "Dsv4 or newer", "Standard_DS3_v2", "Standard_D4s_v4", "0.272", "0.23"),
@@ -80,7 +74,6 @@ STEPS = (
 
 BY_FAMILY = {(step.provider, step.family): step for step in STEPS}
 GENERATION = "cloud.previous_generation"
-ARCHITECTURE = "cloud.cheaper_architecture"
 
 
 _AWS = re.compile(r"([a-z0-9]+)\.[a-z0-9-]+")
@@ -109,7 +102,6 @@ def upgrades(rows: pl.DataFrame) -> pl.DataFrame:
     """
     types = rows["instance_type"].drop_nulls().unique().to_list()
     steps = {name: BY_FAMILY[family] for name in types if (family := family_of(name)) in BY_FAMILY}
-    kinds = {name: ARCHITECTURE if step.arm else GENERATION for name, step in steps.items()}
     whose = {name: step.provider for name, step in steps.items()}
     found = rows.filter(
         pl.col("instance_type").is_in(list(steps))
@@ -117,7 +109,7 @@ def upgrades(rows: pl.DataFrame) -> pl.DataFrame:
         & pl.col("pricing_category").fill_null("Standard").eq("Standard")
         & ~pl.col("text").str.contains("windows|sql|runinstances:0[0-9a-z]{3}")
     ).with_columns(
-        pl.col("instance_type").replace_strict(kinds, default=None, return_dtype=pl.String()).alias("kind"),
+        pl.lit(GENERATION).alias("kind"),
         pl.col("instance_type").replace_strict(whose, default=None, return_dtype=pl.String()).alias("_whose"),
     )
     return (

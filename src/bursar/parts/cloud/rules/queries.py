@@ -43,7 +43,12 @@ class CostQuery:
 
 def within(period: Period) -> exp.Expr:
     """Return the condition that a line's charge period begins within ``period``."""
-    start = column("charge_period_start")
+    return within_instants("charge_period_start", period)
+
+
+def within_instants(name: str, period: Period) -> exp.Expr:
+    """Return the condition that the instant in column ``name`` lies within the days of ``period``."""
+    start = column(name)
     return exp.and_(start >= _midnight(period.start), start.copy() < _midnight(period.end))
 
 

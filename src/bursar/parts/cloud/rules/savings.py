@@ -1,31 +1,33 @@
 """From rows that look wasteful to findings: yearly amounts, netting, wording and evidence that adds up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
+from itertools import chain
 
 import polars as pl
 
 from bursar.kernel.finding import Evidence, Finding, Part, PriceUsed, SourceRow
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
-from bursar.parts.cloud.rules import endings, generations, orphans, trends, waste
+from bursar.parts.cloud.rules import alternatives, endings, generations, orphans, trends, waste
+from bursar.parts.cloud.rules.advice import DAYS_A_YEAR, Advice, short, yearly
 from bursar.parts.cloud.rules.history import History
 from bursar.parts.cloud.rules.netting import PRECISION, Saving, floored, net
 
-DAYS_A_YEAR = 365
+SPREAD = Decimal("0.9")
+"""What is paid may differ a little from list prices: the saving may be a tenth less."""
+
 FINDINGS_MAX = 500
 """Most findings one run raises; the most valuable first."""
 
-NAME_CHARS_MAX = 60
-ARM_SPREAD = Decimal("0.5")
-"""A new architecture may need more or fewer cores: the saving may be half of what prices say."""
+GROUP_SHOWN = 5
+"""Of a group, source rows and prices of so many resources are shown."""
 
 KINDS = (
     *(rule.kind for rule in waste.METER_RULES),
     waste.SCHEDULE.kind,
     generations.GENERATION,
-    generations.ARCHITECTURE,
+    *alternatives.KINDS,
     "cloud.unused_commitment",
     "cloud.duplicate_charge",
     "cloud.untagged_spend",
@@ -37,37 +39,14 @@ KINDS = (
 """Every kind of finding this part raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """A saving with the words around it.
+def look(rows: pl.DataFrame, period: Period, seen: History | None = None) -> list[Advice]:
+    """Return every advice that the bill alone supports, before netting.
 
-    ``prices`` are those the share rests on; ``resource_id`` finds the source rows.
+    Args:
+        rows: Rows of :func:`~bursar.parts.cloud.rules.waste.resources` of the days looked at.
+        period: Those days.
+        seen: What was billed before.
     """
-
-    saving: Saving
-    title: str
-    action: str
-    formula: str
-    resource_id: str
-    effort: str = "low"
-    risk: str = "low"
-    prices: tuple[PriceUsed, ...] = field(default_factory=tuple)
-
-
-def yearly(amount: Decimal, period: Period) -> Decimal:
-    """Return ``amount`` of ``period`` as a year of 365 days."""
-    with localcontext(prec=PRECISION):
-        return amount * DAYS_A_YEAR / period.days
-
-
-def _short(name: str) -> str:
-    tail = name.rsplit("/", 1)[-1] if len(name) > NAME_CHARS_MAX else name
-    return tail if len(tail) <= NAME_CHARS_MAX else "…" + tail[-(NAME_CHARS_MAX - 1) :]
-
-
-def look(uses: pl.DataFrame, period: Period, seen: History | None = None) -> list[Advice]:
-    """Return every advice that the uses of ``period`` and what was ``seen`` before support, before netting."""
-    rows = waste.resources(uses)
     found: list[Advice] = []
     if rows.is_empty():
         return found
@@ -98,7 +77,7 @@ def _told(frame: pl.DataFrame, period: Period, rule: waste.MeterRule) -> list[Ad
                 confidence=rule.confidence,
                 scope=row["detail"] or "",
             ),
-            title=rule.title.format(name=_short(row["name"])),
+            title=rule.title.format(name=short(row["name"])),
             action=rule.action,
             formula=row.get("why") or rule.why,
             resource_id=row["resource_id"],
@@ -112,13 +91,11 @@ def _told(frame: pl.DataFrame, period: Period, rule: waste.MeterRule) -> list[Ad
 def _upgrade(row: Mapping[str, object], period: Period) -> Advice:
     step = generations.step_of(str(row["detail"]))
     share = step.share
-    spread = ARM_SPREAD if step.arm else Decimal("0.9")
     prices = tuple(
         PriceUsed(size, price, "USD", "hour", generations.PRICED_ON, generations.PRICED_WHERE[step.provider])
         for size, price in ((step.size, step.price), (step.size_to, step.price_to))
     )
-    name = _short(str(row["name"]))
-    what = "an ARM processor" if step.arm else "the current generation"
+    name = short(str(row["name"]))
     return Advice(
         saving=Saving(
             kind=str(row["kind"]),
@@ -127,17 +104,15 @@ def _upgrade(row: Mapping[str, object], period: Period) -> Advice:
             base=yearly(Decimal(str(row["cost"])), period),
             total=yearly(Decimal(str(row["resource_cost"])), period),
             share=share,
-            low=(share * spread).quantize(Decimal("0.0001")),
+            low=(share * SPREAD).quantize(Decimal("0.0001")),
             high=share,
-            confidence=0.5 if step.arm else 0.85,
+            confidence=0.85,
             scope="instance",
         ),
-        title=f"{name} ({row['detail']}) would cost less on {what}",
+        title=f"{name} ({row['detail']}) would cost less on the current generation",
         action=f"Change it to {step.to} with as many cores at the next restart.",
         formula=f"{step.size_to} lists at {step.price_to} against {step.price} an hour for {step.size}",
         resource_id=str(row["resource_id"]),
-        effort="medium" if step.arm else "low",
-        risk="medium" if step.arm else "low",
         prices=prices,
     )
 
@@ -149,31 +124,43 @@ Rows = Callable[[str], tuple[Sequence[SourceRow], int]]
 def findings(advice: Sequence[Advice], period: Period, rows: Rows) -> list[Finding]:
     """Net the advice and return it as findings, the most valuable first, at most :data:`FINDINGS_MAX`.
 
-    The yearly sum of the high ends on one resource never exceeds what the resource costs.
+    The yearly sum of the high ends on one resource never exceeds what the resource costs; what is advised for a group of
+    resources counts what netting left of each.
     """
-    netted = net([one.saving for one in advice])
     by_name = {(one.saving.kind, one.saving.resource, one.saving.currency): one for one in advice}
-    worth = [one for one in netted if one.expected >= waste.MONEY_FLOOR]
-    worth.sort(key=lambda one: (-one.expected, one.resource, one.kind))
-    return [_finding(one, by_name[one.kind, one.resource, one.currency], period, rows) for one in worth[:FINDINGS_MAX]]
+    groups: dict[tuple[str, str, str], list[tuple[Saving, Advice]]] = {}
+    for saving in net([one.saving for one in advice]):
+        one = by_name[saving.kind, saving.resource, saving.currency]
+        groups.setdefault((saving.kind, one.group or saving.resource, saving.currency), []).append((saving, one))
+    worth = [(sum((saving.expected for saving, _ in group), Decimal(0)), key) for key, group in groups.items()]
+    chosen = sorted(
+        (pair for pair in worth if pair[0] >= waste.MONEY_FLOOR), key=lambda one: (-one[0], one[1][1], one[1][0])
+    )
+    return [_finding(key[1], groups[key], period, rows) for _, key in chosen[:FINDINGS_MAX]]
 
 
-def _finding(saving: Saving, advice: Advice, period: Period, rows: Rows) -> Finding:
+def _finding(subject: str, group: Sequence[tuple[Saving, Advice]], period: Period, rows: Rows) -> Finding:
+    """Return the finding about one resource, or about all resources of a group, told by the dearest of them."""
+    ordered = sorted(group, key=lambda pair: (-pair[0].expected, pair[0].resource))
+    saving, advice = ordered[0]
     currency = saving.currency
     with localcontext(prec=PRECISION):
-        amount = floored(saving.expected, currency)
-        low, high = floored(saving.base * saving.low, currency), floored(saving.base * saving.high, currency)
-        base = Money.rounded(saving.base, currency)
-        cost = Money.rounded(saving.total, currency)
-    told, total = rows(advice.resource_id)
-    shown = f"{saving.base:.2f} {currency} a year (cost of {period.days} days x {DAYS_A_YEAR} / {period.days}) x {saving.share:.1%}"
+        whole = sum((one.base for one, _ in ordered), Decimal(0))
+        amount = floored(sum((one.expected for one, _ in ordered), Decimal(0)), currency)
+        low = floored(sum((one.base * one.low for one, _ in ordered), Decimal(0)), currency)
+        high = floored(sum((one.base * one.high for one, _ in ordered), Decimal(0)), currency)
+    base = Money.rounded(whole, currency)
+    cost = Money.rounded(sum((one.total for one, _ in ordered), Decimal(0)), currency)
+    shown = f"{whole:.2f} {currency} a year (cost of {period.days} days x {DAYS_A_YEAR} / {period.days})"
+    shown += f" x {saving.share:.1%}" if len(ordered) == 1 else f" of {len(ordered)} resources, for instance"
+    told = [rows(one.resource_id) for _, one in ordered[:GROUP_SHOWN]]
     parts = (
         Part("cost a year of what is touched", base.amount),
         Part("what remains to be paid", amount.amount - base.amount),
     )
     return Finding(
         kind=saving.kind,
-        subject=saving.resource,
+        subject=subject,
         period=period,
         title=advice.title[:120],
         worth=amount,
@@ -182,10 +169,14 @@ def _finding(saving: Saving, advice: Advice, period: Period, rows: Rows) -> Find
         confidence=saving.confidence,
         action=advice.action,
         evidence=Evidence(
-            formula=f"{shown}: {advice.formula}", parts=parts, prices=advice.prices, rows=tuple(told), rows_total=total
+            formula=f"{shown}: {advice.formula}",
+            parts=parts,
+            prices=tuple(dict.fromkeys(chain.from_iterable(one.prices for _, one in ordered[:GROUP_SHOWN]))),
+            rows=tuple(chain.from_iterable(some for some, _ in told)),
+            rows_total=sum(total for _, total in told),
         ),
         cost_basis=cost,
-        resource=saving.resource,
+        resource=subject,
         effort=advice.effort,
         risk=advice.risk,
     )
