@@ -34,6 +34,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
 from bursar.infra.embedded_postgres import ADMIN, APP, OWNER, EmbeddedPostgres
 from bursar.infra.migrate import migrate
+from bursar.infra.web_server import settle
 from bursar.kernel.actor import Actor
 
 CALLERS = 1_024
@@ -95,6 +96,7 @@ def row(label: str, latencies: Sequence[float], seconds: float, each: int = 1) -
 async def ours(db: Database, many: int, seconds: float) -> list[list[object]]:
     actor = Actor(new_id(), "person:bench", frozenset({"ledger:write", "ledger:read"}))
     ids = await accounts_of(db, actor, many)
+    settle()  # as `bursar up` does
     gathering = Gathering(db)
     start = time.perf_counter()
     latencies = await callers(

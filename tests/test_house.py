@@ -114,6 +114,38 @@ def test_no_query_is_unbounded() -> None:
     assert not unbounded
 
 
+def _loose(annotation: ast.expr) -> str:
+    """Say what is loose about the type of something that is asked for, or nothing."""
+    text, names = ast.unparse(annotation), {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+    if "date" in names:
+        return "takes numbers for days; use Day"
+    return (
+        "takes true for 1; say strict=True"
+        if "int" in names and "Query(" not in text and "strict=True" not in text
+        else ""
+    )
+
+
+def test_what_is_asked_for_is_not_guessed_from_another_type() -> None:
+    loose = []
+    for path in SOURCE.rglob("api.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any(
+                isinstance(base, ast.Name) and base.id == "In" for base in node.bases
+            ):
+                asked = [each.annotation for each in node.body if isinstance(each, ast.AnnAssign)]
+            elif (
+                isinstance(node, ast.Subscript)
+                and "Query(" in ast.unparse(node)
+                and ast.unparse(node.value) == "Annotated"
+            ):
+                asked = [node]
+            else:
+                continue
+            loose += [f"{path.parent.name}/api.py:{each.lineno} {_loose(each)}" for each in asked if _loose(each)]
+    assert not loose
+
+
 def test_public_functions_say_what_they_do() -> None:
     silent = []
     for path in MODULES:

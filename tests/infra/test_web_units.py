@@ -10,12 +10,13 @@ from uuid import UUID
 import orjson
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from bursar.infra import web
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
-from bursar.infra.web import PUBLIC, MoneyIn, MoneyOut, Paging, router
+from bursar.infra.web import PUBLIC, Day, In, MoneyIn, MoneyOut, Paging, router
 from bursar.infra.web_index import Index
 from bursar.infra.web_limits import tokens_of
 from bursar.infra.web_models import BIGINT_MAX
@@ -59,6 +60,26 @@ class Everything(Refusal):
     many: frozenset[str]
     nothing: None
     odd: Odd
+
+
+class Asked(In):
+    day: Day
+    at: datetime | None = None
+
+
+@pytest.mark.parametrize(
+    "day", [0, 0.5, "0", "1767225600", "2026-1-2", "2026-01-02T00:00:00", "1899-12-31", "2200-01-01", True]
+)
+def test_only_a_written_day_of_these_centuries_is_a_day(day: object) -> None:
+    with pytest.raises(ValidationError):
+        Asked.model_validate({"day": day})
+
+
+@pytest.mark.parametrize("at", [0, 1.5, "0", "1767225600.5"])
+def test_a_number_is_no_instant(at: object) -> None:
+    assert Asked.model_validate({"day": "1900-01-01", "at": "2026-01-02T00:00:00Z"}).day == date(1900, 1, 1)
+    with pytest.raises(ValidationError, match="as text"):
+        Asked.model_validate({"day": "2199-12-31", "at": at})
 
 
 def test_every_kind_of_fact_is_told() -> None:

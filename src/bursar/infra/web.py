@@ -30,7 +30,7 @@ from bursar.infra.web_etags import Match, Matching, etag
 from bursar.infra.web_events import EVENT_STREAM, Event, LastEventId, event_stream, stop_streams
 from bursar.infra.web_index import Index
 from bursar.infra.web_limits import Limiter, Tokens, sweep, tokens_of
-from bursar.infra.web_models import Count, In, Listed, MoneyIn, MoneyOut, Out, ProblemOut, Whole
+from bursar.infra.web_models import Count, Day, In, Listed, MoneyIn, MoneyOut, Out, ProblemOut, Whole
 from bursar.infra.web_pages import LIMIT_MAX, Page, Paging
 from bursar.infra.web_routes import PUBLIC, SIGNED_IN, Declared, Route, Router, router
 
@@ -42,6 +42,7 @@ __all__ = [
     "As",
     "Authenticator",
     "Count",
+    "Day",
     "Declared",
     "Event",
     "Exchange",

@@ -1,14 +1,16 @@
 """Wire types that every part shares: strict input, output, money, lists, problems."""
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from bursar.kernel.errors import Invalid
 from bursar.kernel.money import Money
+from bursar.kernel.period import DAY_MAX, DAY_MIN
 
 TEXT_MAX_CHARS = 10_000
 """Longest text of a field that declares no limit of its own."""
@@ -18,12 +20,25 @@ BIGINT_MAX = 2**63 - 1
 
 Item = TypeVar("Item")
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_NUMBER = re.compile(r"\s*[-+]?[0-9.]+\s*")
+
+
+def _written_day(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and not _DAY.fullmatch(value)):
+        raise ValueError("a day is written like 2026-01-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written_day), Field(ge=DAY_MIN, le=DAY_MAX)]
+"""A day that is asked for; pydantic alone would take a number for seconds since 1970."""
+
 
 @lru_cache(maxsize=1024)
-def _asks_for_time(model: type[BaseModel], name: str) -> bool:
-    """Tell whether a field is a date or an instant (optional or not)."""
+def _asks_for_an_instant(model: type[BaseModel], name: str) -> bool:
+    """Tell whether a field is an instant (optional or not)."""
     kind = model.model_fields[name].annotation
-    return any(one in {date, datetime} for one in (kind, *get_args(kind)))
+    return any(one is datetime for one in (kind, *get_args(kind)))
 
 
 class In(BaseModel):
@@ -33,10 +48,11 @@ class In(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_numbers_for_days(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse a number where a day or an instant is asked for: pydantic would count it from 1970."""
-        if isinstance(value, int | float) and info.field_name and _asks_for_time(cls, info.field_name):
-            raise ValueError("must be a day or an instant as text (ISO 8601), not a number")
+    def _no_numbers_for_instants(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a number where an instant is asked for: pydantic would count it from 1970."""
+        number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value))
+        if number and info.field_name and _asks_for_an_instant(cls, info.field_name):
+            raise ValueError("must be an instant as text (ISO 8601), not a number")
         return value
 
 

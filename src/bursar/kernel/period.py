@@ -7,6 +7,9 @@ from enum import StrEnum
 
 MONTHS_A_YEAR = 12
 
+DAY_MIN, DAY_MAX = date(1900, 1, 1), date(2199, 12, 31)
+"""The days that may be asked for; what lies outside is a slip, and months are counted one by one."""
+
 
 class Grain(StrEnum):
     """A regular calendar."""

@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from bursar.core.findings import service
 from bursar.core.findings.service import Kept, Score
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, TheDb, router
+from bursar.infra.web import As, Day, In, Listed, MoneyOut, Out, Page, TheDb, router
 from bursar.kernel.errors import Conflict
 from bursar.kernel.finding import FindingState
 
@@ -119,9 +119,9 @@ class ActIn(In):
 
     action: Literal["accept", "dismiss", "snooze", "done", "reopen"]
     because: str = ""
-    until: date | None = None
+    until: Day | None = None
     assignee: Annotated[str, "Who takes care of it."] = ""
-    due: date | None = None
+    due: Day | None = None
 
 
 class UndoneOut(Out):

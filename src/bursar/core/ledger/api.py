@@ -34,7 +34,7 @@ from bursar.core.ledger.service import CODE_CHARS_MAX, NewAccount
 from bursar.core.ledger.tables import account as account_table
 from bursar.core.ledger.tables import transfer as transfer_table
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, In, Listed, MoneyIn, MoneyOut, Out, Page, TheDb, router
+from bursar.infra.web import As, Day, In, Listed, MoneyIn, MoneyOut, Out, Page, TheDb, router
 from bursar.kernel.money import Money
 
 r = router("ledger", tag="Ledger", about="Accounts, immutable transfers between them, and closing the books.")
@@ -97,7 +97,7 @@ class TransferIn(In):
     amount: Annotated[
         MoneyIn | None, Field(description="Needed for a new transfer; with `of`, null means all that is left.")
     ] = None
-    value_day: Annotated[date, Field(description="The day it counts for; may lie in the past.")]
+    value_day: Annotated[Day, Field(description="The day it counts for; may lie in the past.")]
     due: Annotated[AwareDatetime | None, Field(description="When a hold lapses by itself.")] = None
     of: Annotated[UUID | None, Field(description="The earlier transfer.")] = None
     entry: Annotated[
@@ -270,7 +270,7 @@ class RateIn(In):
 
     base: Annotated[str, Field(pattern="^[A-Z]{3}$", description="One of this …")]
     quote: Annotated[str, Field(pattern="^[A-Z]{3}$", description="… costs `rate` of this.")]
-    day: date
+    day: Day
     rate: Annotated[str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,15})?$", description="Decimal text.")]
     source: Annotated[str, Field(min_length=1, max_length=100, description="Who says so.")]
 
@@ -286,13 +286,13 @@ async def add_rate(body: RateIn, db: TheDb, actor: As) -> None:
 class CloseIn(In):
     """The last day of closed books."""
 
-    through: date
+    through: Day
 
 
 class ReopenIn(In):
     """The last day that stays closed; null opens all books."""
 
-    after: date | None
+    after: Day | None
 
 
 @r.post("/v1/ledger/books/close", right="ledger:close", status_code=204)

@@ -125,7 +125,7 @@ async def transfer(
     earlier = await transfer_store.earlier(tx, list({o.of for o in orders if o.of is not None}))
     wanted = {id_ for o in orders for id_ in (o.debit, o.credit) if id_ is not None}
     wanted |= {id_ for one in earlier.values() for id_ in (one.debit, one.credit)}
-    accounts = await transfer_store.lock_accounts(tx, sorted(wanted))
+    accounts = await transfer_store.lock_accounts(tx, wanted)
     before = {id_: account.volumes() for id_, account in accounts.items()}
     batch = Batch(accounts, earlier, known, head.closed_through, now, new_id)
     outcomes = batch.admit(orders)

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import Field
 
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
+from bursar.infra.web import As, Day, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
 from bursar.kernel.errors import Invalid
 from bursar.kernel.money import decimal_from
 from bursar.kernel.period import Period
@@ -25,8 +25,8 @@ ENTERED_MAX = 200
 RATES_MAX = 50
 WEIGHTS_MAX = 1000
 
-Since = Annotated[date, Query(alias="from", description="First day.")]
-Until = Annotated[date, Query(alias="to", description="The day after the last.")]
+Since = Annotated[Day, Query(alias="from", description="First day.")]
+Until = Annotated[Day, Query(alias="to", description="The day after the last.")]
 Filter = Annotated[str, Query(alias="filter", max_length=FILTER_CHARS_MAX, description='As `service = "Amazon S3"`.')]
 Dimensions = Annotated[
     list[str] | None, Query(max_length=DIMENSIONS_MAX, description="As `service`, `region`, `tag:team`, `month`.")
@@ -77,10 +77,10 @@ class RateIn(In):
 class BridgeIn(In):
     """Two periods to compare, as half-open days, and the rates of other currencies."""
 
-    old_from: date
-    old_to: date
-    new_from: date
-    new_to: date
+    old_from: Day
+    old_to: Day
+    new_from: Day
+    new_to: Day
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     kind: CostKind = CostKind.EFFECTIVE
     filter: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
@@ -90,8 +90,8 @@ class BridgeIn(In):
 class SplitIn(In):
     """Which cost is shared, and how it is split among the values of a dimension."""
 
-    from_: Annotated[date, Field(alias="from")]
-    to: date
+    from_: Annotated[Day, Field(alias="from")]
+    to: Day
     by: str
     shared: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
     filter: Annotated[str, Field(max_length=FILTER_CHARS_MAX)] = ""
@@ -117,7 +117,7 @@ class SharesOut(Out):
 class EnteredIn(In):
     """An invoice total typed in from paper."""
 
-    month: date
+    month: Day
     invoice: Annotated[str, Field(min_length=1, max_length=200)]
     total: MoneyIn
 
@@ -125,7 +125,7 @@ class EnteredIn(In):
 class MatchIn(In):
     """Which billing months to match, and invoices that were not imported."""
 
-    months: Annotated[list[date], Field(min_length=1, max_length=MONTHS_MAX)]
+    months: Annotated[list[Day], Field(min_length=1, max_length=MONTHS_MAX)]
     entered: list[EnteredIn] = Field(default_factory=list, max_length=ENTERED_MAX)
 
 

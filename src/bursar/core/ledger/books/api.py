@@ -12,15 +12,15 @@ from pydantic import AwareDatetime
 from bursar.core.ledger.books import service
 from bursar.core.ledger.rules.reports import Line, Section
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, MoneyOut, Out, TheDb, router
+from bursar.infra.web import As, Day, MoneyOut, Out, TheDb, router
 from bursar.kernel.money import Money
 
 r = router("books", tag="Books", about="Reports derived from transfers, at any value date as known at any instant.")
 
-_On = Annotated[date | None, Query(description="End of this value date; today's balances when empty.")]
+_On = Annotated[Day | None, Query(description="End of this value date; today's balances when empty.")]
 _Known = Annotated[AwareDatetime | None, Query(description="Only what was recorded by this instant.")]
-_Since = Annotated[date, Query(description="First value date.")]
-_Until = Annotated[date, Query(description="Last value date.")]
+_Since = Annotated[Day, Query(description="First value date.")]
+_Until = Annotated[Day, Query(description="Last value date.")]
 
 
 class LineOut(Out):
@@ -97,7 +97,7 @@ async def income_statement(db: TheDb, actor: As, since: _Since, until: _Until) -
 
 @r.get("/v1/books/balance-sheet", right="ledger:read")
 async def balance_sheet(
-    db: TheDb, actor: As, on: Annotated[date, Query(description="End of this value date.")], known_at: _Known = None
+    db: TheDb, actor: As, on: Annotated[Day, Query(description="End of this value date.")], known_at: _Known = None
 ) -> StatementOut:
     """Show assets, liabilities and equity; they balance with the earnings in each currency."""
     async with db.reading(actor) as tx:
@@ -190,7 +190,7 @@ class RevaluationOut(Out):
 async def revaluation(
     db: TheDb,
     actor: As,
-    on: Annotated[date, Query(description="End of this value date.")],
+    on: Annotated[Day, Query(description="End of this value date.")],
     into: Annotated[str, Query(pattern="^[A-Z]{3}$", description="Reporting currency.")],
     known_at: _Known = None,
 ) -> RevaluationOut:

@@ -1,6 +1,6 @@
 """Reading the state that a batch needs under lock, and writing a batch in one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from bursar.core.ledger.rules.admit import Account, Admitted, Earlier, Known
 from bursar.core.ledger.tables import head, remainder, transfer
 from bursar.infra.db import Tx
+from bursar.infra.db_arrays import digests, ids, plain, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ _KNOWN = sa.text("select key, id, digest from ledger_transfer where org = :org a
 
 async def known(tx: Tx, keys: Sequence[str]) -> dict[str, Known]:
     """Return the transfers already recorded under ``keys``; bounded by them."""
-    rows = await tx.all(_KNOWN, {"org": tx.org, "keys": list(keys)})
+    rows = await tx.all(_KNOWN, {"org": tx.org, "keys": texts(keys)})
     return {row.key: Known(row.id, bytes(row.digest)) for row in rows}
 
 
@@ -57,21 +58,21 @@ _ACCOUNTS = sa.text(
 )
 
 
-async def lock_accounts(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, Account]:
+async def lock_accounts(tx: Tx, wanted: Collection[UUID]) -> dict[UUID, Account]:
     """Lock accounts in the order of their ids and return their state; bounded by the ids."""
-    rows = await tx.all(_ACCOUNTS, {"org": tx.org, "ids": list(ids)})
+    rows = await tx.all(_ACCOUNTS, {"org": tx.org, "ids": ids(wanted)})
     return {row[0]: Account(*tuple(row)) for row in rows}
 
 
-async def earlier(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, Earlier]:
+async def earlier(tx: Tx, wanted: Sequence[UUID]) -> dict[UUID, Earlier]:
     """Return the transfers that orders refer to, with what is used of them."""
-    if not ids:
+    if not wanted:
         return {}
     t, r = transfer.c, remainder.c
     query = (
         sa.select(t.id, t.kind, t.debit, t.credit, t.amount, t.currency, t.due, sa.func.coalesce(r.used, 0))
         .select_from(transfer.outerjoin(remainder, sa.and_(r.org == t.org, r.id == t.id)))
-        .where(tx.own(transfer), t.id.in_(ids))
+        .where(tx.own(transfer), t.id.in_(wanted))
     )
     return {row[0]: Earlier(*tuple(row)) for row in await tx.all(query)}
 
@@ -132,14 +133,16 @@ async def write(
     orders = [one.order for one in admitted]
     facts: dict[str, Any] = {
         "org": tx.org, "batch": number, "now": now, "rows": len(admitted), "batch_digest": digest, "chain": chain,
-        "id": [one.id for one in admitted], "key": [o.key for o in orders], "digest": [one.digest for one in admitted],
-        "kind": [o.action.value for o in orders], "debit": [one.debit for one in admitted], "credit": [one.credit for one in admitted],
-        "amount": [one.amount for one in admitted], "currency": [one.currency for one in admitted],
-        "value_day": [o.value_day for o in orders], "due": [o.due for o in orders], "of": [o.of for o in orders],
-        "entry": [o.entry for o in orders], "party": [o.party for o in orders], "memo": [o.memo for o in orders],
-        "tags": [orjson.dumps(dict(o.tags)).decode() if o.tags else None for o in orders], "actor": list(actors),
-        "account": [a.id for a in changed], "dp": [a.debits_posted for a in changed], "cp": [a.credits_posted for a in changed],
-        "dn": [a.debits_pending for a in changed], "cn": [a.credits_pending for a in changed],
+        "id": ids(one.id for one in admitted), "key": texts(o.key for o in orders), "digest": digests(one.digest for one in admitted),
+        "kind": texts(o.action.value for o in orders), "debit": ids(one.debit for one in admitted),
+        "credit": ids(one.credit for one in admitted), "amount": plain(one.amount for one in admitted),
+        "currency": texts(one.currency for one in admitted), "value_day": plain(o.value_day for o in orders),
+        "due": plain(o.due for o in orders), "of": ids(o.of for o in orders), "entry": ids(o.entry for o in orders),
+        "party": ids(o.party for o in orders), "memo": texts(o.memo for o in orders),
+        "tags": texts(orjson.dumps(dict(o.tags)).decode() if o.tags else None for o in orders), "actor": texts(actors),
+        "account": ids(a.id for a in changed), "dp": plain(a.debits_posted for a in changed),
+        "cp": plain(a.credits_posted for a in changed), "dn": plain(a.debits_pending for a in changed),
+        "cn": plain(a.credits_pending for a in changed),
     }  # fmt: skip
     await tx.run(_WRITE, facts)
 

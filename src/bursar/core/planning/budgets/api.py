@@ -10,10 +10,9 @@ from pydantic import Field
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Wanted
-from bursar.core.planning.series.api import Day
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, In, Listed, Match, MoneyIn, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.web import As, Day, In, Listed, Match, MoneyIn, MoneyOut, Out, Page, Router, TheDb, router
 from bursar.kernel.errors import Conflict, TooLarge
 from bursar.kernel.money import Money
 

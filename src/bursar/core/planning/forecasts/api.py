@@ -15,11 +15,11 @@ from bursar.core.planning.forecasts.service import Answer, Drivers, Given, Moved
 from bursar.core.planning.scores import service as scores
 from bursar.core.planning.scores.service import Record
 from bursar.core.planning.series import service as series
-from bursar.core.planning.series.api import Day, GrainName
+from bursar.core.planning.series.api import GrainName
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, In, Out, Router, TheDb, router
+from bursar.infra.web import As, Day, In, Out, Router, TheDb, router
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain

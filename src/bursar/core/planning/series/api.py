@@ -1,11 +1,9 @@
 """Series over HTTP."""
 
-import re
 from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import BeforeValidator
 
 from bursar.core.planning.series import service
 from bursar.core.planning.series.service import Found
@@ -13,20 +11,6 @@ from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
 from bursar.infra.web import As, Listed, Out, Page, Router, TheDb, router
 from bursar.kernel.period import Grain
-
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def iso_day(value: object) -> object:
-    """Refuse what is not written like 2026-01-31; pydantic alone would take a number for seconds since 1970."""
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        message = "a day is written like 2026-01-31"
-        raise ValueError(message)
-    return value
-
-
-Day = Annotated[date, BeforeValidator(iso_day)]
-"""A day of a request."""
 
 SourceName = Annotated[
     Literal["cost", "payment", "bank"] | None, Query(description="Only bills, payments or bank outflow.")

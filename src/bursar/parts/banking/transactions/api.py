@@ -1,6 +1,5 @@
 """Transactions over HTTP: derive, search, annotate, split, close a period."""
 
-import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
@@ -8,11 +7,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import Query
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, router
 from bursar.parts.banking.transactions import service
 from bursar.parts.banking.transactions.rules import (
     CATEGORY_CHARS_MAX,
@@ -24,20 +23,6 @@ from bursar.parts.banking.transactions.rules import (
     size_of,
 )
 from bursar.parts.banking.transactions.service import Filter
-
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-
-def iso_day(value: object) -> object:
-    """Pass a day on only when it is written as one; numbers and times are no days."""
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        message = "a day is written like 2026-01-31"
-        raise ValueError(message)
-    return value
-
-
-Day = Annotated[date, BeforeValidator(iso_day)]
-"""A day of a request."""
 
 _Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,15})?$", max_length=36, examples=["-19.99"])]
 _Name = Annotated[str, Field(max_length=CATEGORY_CHARS_MAX)]

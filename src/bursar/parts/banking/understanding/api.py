@@ -78,8 +78,8 @@ class WhenIn(In):
     account: Annotated[str, Field(max_length=100)] = ""
     department: Annotated[str, Field(max_length=CATEGORY_CHARS_MAX)] = ""
     way: Annotated[str, Field(pattern="^(in|out)?$")] = ""
-    size_min: Annotated[int | None, Field(ge=0, le=_SIZE_MAX)] = None
-    size_max: Annotated[int | None, Field(ge=0, le=_SIZE_MAX)] = None
+    size_min: Annotated[int | None, Field(strict=True, ge=0, le=_SIZE_MAX)] = None
+    size_max: Annotated[int | None, Field(strict=True, ge=0, le=_SIZE_MAX)] = None
 
     def when(self) -> When:
         """Return the conditions; words in the form in which transactions hold them."""
@@ -94,8 +94,8 @@ class RuleIn(In):
     when: WhenIn
     category: _Category
     mode: Annotated[str, Field(pattern="^(automatic|suggest)$")] = "suggest"
-    place: Annotated[int, Field(ge=0, le=1_000_000, description="Lower goes first.")] = 100
-    version: Annotated[int | None, Field(ge=1, description="The version that is replaced.")] = None
+    place: Annotated[int, Field(strict=True, ge=0, le=1_000_000, description="Lower goes first.")] = 100
+    version: Annotated[int | None, Field(strict=True, ge=1, description="The version that is replaced.")] = None
 
 
 class RuleOut(Out):

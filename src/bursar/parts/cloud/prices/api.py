@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query
 
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Out, Router, router
+from bursar.infra.web import As, Day, Out, Router, router
 from bursar.kernel.errors import NotFound
 from bursar.parts.cloud.prices import service
 from bursar.parts.cloud.prices.rules import HOURS_A_MONTH, ON_DEMAND, Priced, Shape, Wanted
@@ -170,7 +170,7 @@ def routes(prices: PriceList) -> Router:
         os: Name = "linux",
         term: Name = ON_DEMAND,
         currency: Annotated[str, Query(pattern=r"^[A-Z]{3}$")] = "USD",
-        on: Annotated[date | None, Query(description="As of this day; today by default.")] = None,
+        on: Annotated[Day | None, Query(description="As of this day; today by default.")] = None,
         limit: Annotated[int, Query(ge=1, le=COMPARED_MAX)] = 50,
     ) -> ComparedOut:
         """Compare machines of a shape across providers and regions, the cheapest first."""
@@ -190,7 +190,7 @@ def routes(prices: PriceList) -> Router:
         os: Name = "linux",
         term: Name = ON_DEMAND,
         currency: Annotated[str, Query(pattern=r"^[A-Z]{3}$")] = "USD",
-        on: Annotated[date | None, Query(description="As of this day; today by default.")] = None,
+        on: Annotated[Day | None, Query(description="As of this day; today by default.")] = None,
     ) -> PriceOut:
         """Show what a SKU or an instance type costs on a day; the answer says of which day it is."""
         actor.must("price:read")
