@@ -121,7 +121,16 @@ class Settings(BaseSettings):
         (), description="Extra hosts outgoing calls may reach although private, as `host:port`."
     )
     anthropic_key: SecretStr | None = Field(None, description="Key for the optional language model; nothing needs it.")
-    llm_monthly_cap: str = Field("0.00 USD", description="Most a month may cost in language-model calls.")
+    anthropic_url: str = Field(
+        "https://api.anthropic.com", description="Where the language model is asked; or a gateway."
+    )
+    llm_monthly_cap: str = Field(
+        "0.00 USD", description="Most a month may cost in language-model calls, all organisations together."
+    )
+    llm_models: tuple[str, ...] = Field(
+        ("claude-haiku-5-5=0.10/0.50", "claude-sonnet-5-5=2.00/10.00"),
+        description="The cheap model and the dear one, each `NAME=READ/WRITTEN` with its list prices in USD per million tokens.",
+    )
     backup_target: str = Field("", description="Folder or `s3://bucket/prefix` for `bursar backup`.")
     backup_passphrase: SecretStr | None = Field(None, description="Encrypts backups when set.")
     backup_keep: int = Field(14, ge=1, description="Backups kept at the target.")

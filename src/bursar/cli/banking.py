@@ -103,9 +103,10 @@ async def _derive(tx: Any, actor: Any, house: "House") -> None:
 @click.command()
 @click.option("--cards", "many", type=click.IntRange(1, 200), default=20, show_default=True, help="Most cards.")
 @click.option("--decide", "answers", multiple=True, metavar="ID=CATEGORY", help="Decide the card or row of an id.")
+@click.option("--ask", is_flag=True, help="Ask the language model about the rest, if it is switched on; waits for it.")
 @json_option
 @org_option
-def categorise(many: int, answers: tuple[str, ...], as_json: bool, org: str | None) -> int:
+def categorise(many: int, answers: tuple[str, ...], ask: bool, as_json: bool, org: str | None) -> int:
     """Say what transactions were for; list what only a person can decide, the most money first.
 
     \b
@@ -125,6 +126,8 @@ def categorise(many: int, answers: tuple[str, ...], as_json: bool, org: str | No
                 id_, _, category = answer.partition("=")
                 ids = await _ids(tx, actor, id_)
                 done += await service.decide(tx, actor, ids=ids, category=category, now=utc_now())
+        if ask:
+            await _ask(house, actor)
         async with house.db.reading(actor) as tx:
             return done, await service.queue(tx, actor, limit=many)
 
@@ -141,6 +144,17 @@ def categorise(many: int, answers: tuple[str, ...], as_json: bool, org: str | No
         for answer in card.top:
             click.echo(f"    {answer.score:>4.0%} {answer.category}: {answer.because}")
     return OK
+
+
+async def _ask(house: "House", actor: Any) -> None:
+    """Ask the language model and say what came of it, or why nothing was asked."""
+    from bursar.parts.banking.understanding.opinions import jobs
+    from bursar.wiring.tools import language_means
+
+    told = await jobs.ask_now(house, actor, language_means(house.settings))
+    running.talk(f"{told['asked']} questions asked, {told['suggested'] + told['automatic']} rows answered anew.")
+    if "why_not" in told:
+        running.talk(f"Not all was asked: {told['why_not']}.")
 
 
 async def _ids(tx: Any, actor: Any, given: str) -> list[UUID]:

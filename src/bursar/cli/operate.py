@@ -274,10 +274,15 @@ async def _prices() -> str:
 
 
 async def _model(settings: "Settings") -> str:
-    from bursar.infra.http import Egress, Host
+    """Say that the key is accepted, may use every model of the settings, and how much a month may cost."""
+    from bursar.wiring.tools import language_means, language_vendor
 
-    assert settings.anthropic_key is not None
-    client = Egress().client("doctor", allow=[Host("api.anthropic.com")])
-    headers = {"x-api-key": settings.anthropic_key.get_secret_value(), "anthropic-version": "2023-06-01"}
-    (await client.request("GET", "https://api.anthropic.com/v1/models", headers=headers)).must()
-    return "the key is accepted"
+    means, vendor = language_means(settings), language_vendor(settings)
+    missing = [model.name for model in means.models if model.name not in await vendor.models()]
+    if missing:
+        message = f"the key may not use {', '.join(missing)}; change BURSAR_LLM_MODELS"
+        raise LookupError(message)
+    spend = (
+        f"up to {means.monthly_max:f} USD a month" if means.monthly_max else "BURSAR_LLM_MONTHLY_CAP is 0: never asked"
+    )
+    return f"the key is accepted; {spend}"

@@ -68,6 +68,8 @@ class NoAnswer(Refusal):
     host: str
     why: str
     retry_after_s: int = 0
+    sent: bool = True
+    """False where the request certainly never reached the host."""
 
 
 @dataclass(eq=False)
@@ -232,6 +234,7 @@ class Client:
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
         repeatable: bool | None = None,
+        undone: frozenset[int] = frozenset(),
         caps: Caps | None = None,
     ) -> Reply:
         """Send one request and read the whole answer, whatever its status.
@@ -243,6 +246,7 @@ class Client:
             params: Query parameters.
             content: Body.
             repeatable: Whether it may be sent again after a failure; by default GET, HEAD, PUT, DELETE and OPTIONS are.
+            undone: Statuses by which this host says that it did nothing: then it is sent again in any case.
             caps: Other limits than the client's.
 
         Raises:
@@ -252,7 +256,8 @@ class Client:
         """
         limits = caps or self.caps
         again = method.upper() in SAFE_METHODS if repeatable is None else repeatable
-        attempts = limits.attempts if again else 1
+        attempts = limits.attempts if again or undone else 1
+        retried = undone | (RETRIED_STATUS if again else frozenset())
         for attempt in range(1, attempts + 1):
             try:
                 async with self.stream(
@@ -261,11 +266,11 @@ class Client:
                     body = b"".join([part async for part in got.chunks()])
                 reply = Reply(got.reply.host, got.reply.status, got.reply.headers, body)
             except NoAnswer as refused:
-                if attempt == attempts or refused.retry_after_s:
+                if attempt == attempts or refused.retry_after_s or (refused.sent and not again):
                     raise
                 await self._egress.sleep(backoff_s(attempt, self._egress.rng))
                 continue
-            if reply.status not in RETRIED_STATUS or attempt == attempts:
+            if reply.status not in retried or attempt == attempts:
                 return reply
             wait = _asked_wait(reply.headers)
             if wait is not None and wait > RETRY_AFTER_MAX_S:
@@ -299,7 +304,8 @@ class Client:
         host = parsed.raw_host.decode("ascii").lower()
         circuit = self._breaker.of(f"{host}:{parsed.port}")
         if wait := circuit.closed_in(self._egress.monotonic()):
-            raise NoAnswer(host, "it failed too often lately and is left alone for a while", max(1, round(wait)))
+            why = "it failed too often lately and is left alone for a while"
+            raise NoAnswer(host, why, max(1, round(wait)), sent=False)
         timeout = httpx2.Timeout(limits.read_s, connect=limits.connect_s, pool=limits.connect_s)
         request = self._http.build_request(
             method, parsed, headers=dict(headers or {}), params=params or None, content=content, timeout=timeout
@@ -319,7 +325,8 @@ class Client:
         except TimeoutError:
             failure = NoAnswer(host, f"no whole answer within {limits.total_s:g} s")
         except httpx2.HTTPError as error:
-            failure = NoAnswer(host, _in_words(error, limits))
+            unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            failure = NoAnswer(host, _in_words(error, limits), sent=not unsent)
         except asyncio.CancelledError:
             circuit.abandon()
             raise

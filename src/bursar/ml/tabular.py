@@ -40,6 +40,7 @@ class Case:
         inflow: Whether money came in.
         words: Distinct words of its texts.
         hint: The source's own category; empty when it gives none.
+        opinion: What somebody else thinks it is (a language model); empty when nobody does.
     """
 
     party: str
@@ -48,6 +49,7 @@ class Case:
     inflow: bool
     words: tuple[str, ...] = ()
     hint: str = ""
+    opinion: str = ""
 
 
 class Context(NamedTuple):
@@ -71,7 +73,7 @@ def hashed(*parts: str) -> int:
 
 
 def contexts_of(case: Case) -> tuple[Context, ...]:
-    """Return the contexts of a row, the most general first; words stand between department and party."""
+    """Return the contexts of a row, the most general first; words and opinions stand between department and party."""
     way = "in" if case.inflow else "out"
     amount = f"{way}{bucket(case.size)}"
     found = [Context(hashed("all", way), "everything", 1.0, 0.999)]
@@ -81,6 +83,8 @@ def contexts_of(case: Case) -> tuple[Context, ...]:
     if case.hint:
         found.append(Context(hashed("h", way, case.hint), f"the source's category {case.hint}", 3.0, 0.99))
     found += [Context(hashed("w", way, word), f"the word {word}", 0.0, 0.99) for word in case.words[:WORDS_MAX]]
+    if case.opinion:
+        found.append(Context(hashed("o", way, case.opinion), f"the opinion {case.opinion}", 1.0, 0.99))
     if case.party:
         p = case.party
         found.append(Context(hashed("p", way, p), "this counterparty", 1.0, 0.98))

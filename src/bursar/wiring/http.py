@@ -22,6 +22,7 @@ from bursar.core.identity.service import Gate
 from bursar.core.identity.sessions import api as sessions_api
 from bursar.core.identity.tokens import api as tokens_api
 from bursar.core.intake import api as intake_api
+from bursar.core.language import api as language_api
 from bursar.core.ledger import api as ledger_api
 from bursar.core.ledger.books import api as books_api
 from bursar.core.ledger.gather.service import gathering_of
@@ -40,6 +41,7 @@ from bursar.infra.web_tracing import tracing
 from bursar.parts.banking.posting import api as postings_api
 from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
+from bursar.parts.banking.understanding.opinions import api as opinions_api
 from bursar.parts.cloud import api as cloud_api
 from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
@@ -68,6 +70,8 @@ def routers(house: House, given: Tools) -> list[Router]:
         ledger_api.r,
         books_api.r,
         understanding_api.r,
+        opinions_api.routes(given.language),
+        language_api.routes(given.language),
         transactions_api.routes(house.lake),
         transactions_api.r,
         postings_api.r,

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from bursar.connectors.language import anthropic
 from bursar.connectors.prices import aws_bulk, azure_retail, gcp_catalog
 from bursar.core.audit import jobs as audit_jobs
 from bursar.core.audit.service import Means as AuditMeans
@@ -14,6 +15,8 @@ from bursar.core.identity.organisations.service import Erasers
 from bursar.core.identity.service import Means as IdentityMeans
 from bursar.core.intake import jobs as intake_jobs
 from bursar.core.intake.jobs import Keeper
+from bursar.core.language.rules import cap_from, models_from
+from bursar.core.language.service import Means as LanguageMeans
 from bursar.core.ledger import jobs as ledger_jobs
 from bursar.core.notices import jobs as notices_jobs
 from bursar.core.notices.service import Means as NoticeMeans
@@ -46,6 +49,7 @@ class Tools:
     mailer: mail.Mailer
     erasers: Erasers
     prices: Catalogues
+    language: LanguageMeans
 
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
@@ -60,6 +64,7 @@ class Tools:
             self.mailer,
             self.erasers,
             self.prices,
+            self.language,
             *measuring,
         )
 
@@ -100,7 +105,26 @@ def tools(house: House) -> Tools:
             )
         ),
         Catalogues(house.prices, catalogues(settings)),
+        language_means(settings),
     )
+
+
+def language_means(settings: Settings) -> LanguageMeans:
+    """Return the language models that the settings name, and what they may cost; without a key nothing is ever sent.
+
+    Raises:
+        Invalid: A model, a price or the cap cannot be read.
+    """
+    models, cap = models_from(settings.llm_models), cap_from(settings.llm_monthly_cap)
+    vendor = language_vendor(settings) if settings.anthropic_key else None
+    return LanguageMeans(vendor, models, cap)
+
+
+def language_vendor(settings: Settings) -> anthropic.Anthropic:
+    """Return the vendor under the key of the settings, which must be set."""
+    assert settings.anthropic_key is not None
+    client = Egress().client("language", allow=[anthropic.host_of(settings.anthropic_url)], caps=anthropic.CAPS)
+    return anthropic.Anthropic(client, settings.anthropic_key.get_secret_value(), settings.anthropic_url)
 
 
 def catalogues(settings: Settings) -> list[Catalogue]:

@@ -31,6 +31,7 @@ VALUES = {
     "json": "'{}'",
     "bytea": "'x'",
     "_text": "'{}'",
+    "_uuid": "'{}'",
     "bpchar": "'EUR'",
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.intake.jobs import Importer
+from bursar.core.language.service import Means
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
@@ -19,7 +21,9 @@ from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions.service import Filter, PeriodClosed
 from bursar.parts.banking.understanding import jobs, service, store
 from bursar.parts.banking.understanding.rules import answers
-from bursar.parts.banking.understanding.service import Policy, Understood, When
+from bursar.parts.banking.understanding.rules.answers import Policy, When
+from bursar.parts.banking.understanding.service import Understood
+from bursar.parts.banking.understanding.stated import service as stated
 from tests.parts.banking.statements import NOW, Row, importer_in, ofx, taken
 
 
@@ -125,7 +129,7 @@ async def test_a_rule_decides_counts_and_steps_back_when_it_is_overridden(
     importer: Importer, actor: Actor, tmp_path: Path
 ) -> None:
     async with importer.db.writing(actor) as tx:
-        rule = await service.put_rule(
+        rule = await stated.put_rule(
             tx, actor, when=When(words=("kiosk",), way="out"), category="Snacks", mode="automatic", place=1, now=NOW
         )
     rows = [(f"202610{n + 1:02d}", f"-{n + 1}.{n:02d}", f"KIOSK {'ABCDEFGHIJ'[n]}") for n in range(10)]
@@ -134,7 +138,7 @@ async def test_a_rule_decides_counts_and_steps_back_when_it_is_overridden(
 
     await decide(importer, actor, "Office", *[row.id for row in kiosks[:2]])
     async with importer.db.reading(actor) as tx:
-        [counted] = await service.rule_list(tx, actor)
+        [counted] = await stated.rule_list(tx, actor)
     after = await load(importer, actor, tmp_path, [("20261101", "-3.33", "KIOSK Z")])
 
     assert first == Understood(automatic=10)
@@ -146,8 +150,8 @@ async def test_a_rule_decides_counts_and_steps_back_when_it_is_overridden(
 async def test_rules_are_versioned_and_checked(importer: Importer, actor: Actor) -> None:
     made = {"when": When(words=("x",)), "category": "A", "mode": "suggest", "place": 1, "now": NOW}
     async with importer.db.writing(actor) as tx:
-        rule = await service.put_rule(tx, actor, **made)  # type: ignore[arg-type]
-        second = await service.put_rule(tx, actor, id_=rule.id, version=1, **made)  # type: ignore[arg-type]
+        rule = await stated.put_rule(tx, actor, **made)  # type: ignore[arg-type]
+        second = await stated.put_rule(tx, actor, id_=rule.id, version=1, **made)  # type: ignore[arg-type]
         kept = await tx.scalar(sa.text("select count(*) from bank_rule where retired_at is not null"))
 
         assert (second.version, kept) == (2, 1)
@@ -158,10 +162,10 @@ async def test_rules_are_versioned_and_checked(importer: Importer, actor: Actor)
         ):  # fmt: skip
             with pytest.raises(refusal):
                 async with tx.savepoint():
-                    await service.put_rule(tx, actor, **(made | wrong))  # type: ignore[arg-type]
-        await service.retire_rule(tx, actor, id_=rule.id, now=NOW)
+                    await stated.put_rule(tx, actor, **(made | wrong))  # type: ignore[arg-type]
+        await stated.retire_rule(tx, actor, id_=rule.id, now=NOW)
         with pytest.raises(NotFound):
-            await service.retire_rule(tx, actor, id_=rule.id, now=NOW)
+            await stated.retire_rule(tx, actor, id_=rule.id, now=NOW)
 
 
 async def test_rows_become_automatic_only_when_verdicts_of_their_category_allow_it_and_some_are_audited_blind(
@@ -171,7 +175,7 @@ async def test_rows_become_automatic_only_when_verdicts_of_their_category_allow_
     days = [(start + timedelta(days=(n * n * 7) % 600)).strftime("%Y%m%d") for n in range(300)]
     rows = [(days[n], f"-{20 + (n * 37) % 400}.{n % 100:02d}", f"SHOP {'ABCDEFGH'[n % 8]}X") for n in range(300)]
     async with importer.db.writing(actor) as tx:
-        await service.set_policy(tx, actor, wanted=Policy(0.05, 0.05), now=NOW)
+        await stated.set_policy(tx, actor, wanted=Policy(0.05, 0.05), now=NOW)
     before = await load(importer, actor, tmp_path, rows[:8])
     for row in await listed(importer, actor):
         await decide(importer, actor, "Goods", row.id)
@@ -217,9 +221,9 @@ async def test_decisions_keep_to_rights_closed_periods_and_limits(
     async with importer.db.writing(nobody) as tx:
         for call in (
             service.understand(tx, nobody), service.queue(tx, nobody), service.audits(tx, nobody),
-            service.rule_list(tx, nobody), service.policy(tx, nobody),
+            stated.rule_list(tx, nobody), stated.policy(tx, nobody),
             service.decide(tx, nobody, ids=[row.id], category="x", now=NOW),
-            service.set_policy(tx, nobody, wanted=Policy(), now=NOW),
+            stated.set_policy(tx, nobody, wanted=Policy(), now=NOW),
         ):  # fmt: skip
             with pytest.raises(NotAllowed):
                 await call
@@ -229,16 +233,16 @@ async def test_decisions_keep_to_rights_closed_periods_and_limits(
         with pytest.raises(Invalid):
             await decide(importer, actor, category, *ids)
     async with importer.db.writing(actor) as tx:
-        await service.set_policy(tx, actor, wanted=Policy(0.01, 0.03), now=NOW)
+        await stated.set_policy(tx, actor, wanted=Policy(0.01, 0.03), now=NOW)
         with pytest.raises(Invalid):
-            await service.set_policy(tx, actor, wanted=Policy(0.9, 0.03), now=NOW)
+            await stated.set_policy(tx, actor, wanted=Policy(0.9, 0.03), now=NOW)
         await posting.post(tx, actor, now=NOW)
         await transactions.close(tx, actor, until=date(2026, 11, 1), now=NOW)
-        stated = await service.policy(tx, actor)
+        kept = await stated.policy(tx, actor)
     with pytest.raises(PeriodClosed):
         await decide(importer, actor, "x", row.id)
 
-    assert stated == Policy(0.01, 0.03)
+    assert kept == Policy(0.01, 0.03)
 
 
 async def test_payments_that_state_their_category_teach_the_model(
@@ -265,7 +269,12 @@ async def test_the_job_after_an_import_derives_and_answers_and_can_run_twice(
     importer: Importer, actor: Actor, tmp_path: Path
 ) -> None:
     await taken(importer, actor, ofx(tmp_path / "a.ofx", [("20261001", "-10.00", "SHOP")]))
-    context = Context(importer.db, jobs.refresh, Ticket(1, 1, 0, actor.org), tools={Lake: importer.lake})
+    context = Context(
+        importer.db,
+        jobs.refresh,
+        Ticket(1, 1, 0, actor.org),
+        tools={Lake: importer.lake, Means: Means(None, (), Decimal(0))},
+    )
 
     done = [await jobs.refresh.run(context, org=str(actor.org)) for _ in range(2)]
 

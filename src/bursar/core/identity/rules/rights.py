@@ -23,6 +23,7 @@ _VERBS: Mapping[str, str] = {
     "bank": "read write",
     "transaction": "read write",
     "rule": "read write",
+    "language": "read write use",
     "document": "read write",
     "finding": "read write act",
     "client": "read write",
@@ -61,7 +62,9 @@ def _of(*wanted: str) -> frozenset[str]:
 
 
 _HOUSE_KEEPING = _of("key:*", "audit:*", "backup:*", "operations:*", "settings:*", "webhook:*", "job:*")
-_MONEY = _of("ledger:*", "bank:*", "transaction:*", "rule:*", "document:*", "budget:*", "party:*")
+_MONEY = _of("ledger:*", "bank:*", "transaction:*", "rule:*", "document:*", "budget:*", "party:*") | _of(
+    "language:read", "language:use"
+)
 _READ_MONEY = _of("ledger:read", "bank:read", "transaction:read", "rule:read", "document:read", "budget:read")
 _READ_PLANS = _of(
     "cost:read", "cloud:read", "price:read", "series:read", "forecast:read", "anomaly:read", "budget:read", "finding:read",

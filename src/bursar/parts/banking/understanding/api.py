@@ -13,8 +13,9 @@ from bursar.kernel.errors import NotFound
 from bursar.parts.banking.transactions.rules import CATEGORY_CHARS_MAX, WORD_CHARS_MAX, words_of
 from bursar.parts.banking.transactions.service import PeriodClosed
 from bursar.parts.banking.understanding import service
-from bursar.parts.banking.understanding.rules.answers import CONDITION_WORDS_MAX, Rule, When
-from bursar.parts.banking.understanding.service import CARDS_MAX, DECIDED_MAX, Policy, Understood
+from bursar.parts.banking.understanding.rules.answers import CONDITION_WORDS_MAX, Policy, Rule, When
+from bursar.parts.banking.understanding.service import CARDS_MAX, DECIDED_MAX, Understood
+from bursar.parts.banking.understanding.stated import service as stated
 
 _Category = Annotated[str, Field(min_length=1, max_length=CATEGORY_CHARS_MAX)]
 _SIZE_MAX = 2**53
@@ -200,7 +201,7 @@ async def decide(body: DecideIn, db: TheDb, actor: As) -> UnderstoodOut:
 async def list_rules(db: TheDb, actor: As) -> list[RuleOut]:
     """List the rules in their order, with hits and overrides."""
     async with db.reading(actor) as tx:
-        return [_rule(rule) for rule in await service.rule_list(tx, actor)]
+        return [_rule(rule) for rule in await stated.rule_list(tx, actor)]
 
 
 @r.post("/v1/rules", right="rule:write", status_code=201)
@@ -217,7 +218,7 @@ async def change_rule(id: UUID, body: RuleIn, db: TheDb, actor: As) -> RuleOut: 
 
 async def _put(id_: UUID | None, body: RuleIn, db: TheDb, actor: As) -> RuleOut:
     async with db.writing(actor) as tx:
-        rule = await service.put_rule(
+        rule = await stated.put_rule(
             tx, actor, when=body.when.when(), category=body.category, mode=body.mode, place=body.place, now=utc_now(),
             id_=id_, version=body.version,
         )  # fmt: skip
@@ -228,19 +229,19 @@ async def _put(id_: UUID | None, body: RuleIn, db: TheDb, actor: As) -> RuleOut:
 async def retire_rule(id: UUID, db: TheDb, actor: As) -> None:  # noqa: A002  the path's word
     """Retire a rule; what it decided stays."""
     async with db.writing(actor) as tx:
-        await service.retire_rule(tx, actor, id_=id, now=utc_now())
+        await stated.retire_rule(tx, actor, id_=id, now=utc_now())
 
 
 @r.get("/v1/bank/policy", right="transaction:read")
 async def get_policy(db: TheDb, actor: As) -> PolicyOut:
     """Tell the stated error of the books."""
     async with db.reading(actor) as tx:
-        stated = await service.policy(tx, actor)
-    return PolicyOut(error_max=stated.error_max, audit_share=stated.audit_share)
+        found = await stated.policy(tx, actor)
+    return PolicyOut(error_max=found.error_max, audit_share=found.audit_share)
 
 
 @r.put("/v1/bank/policy", right="rule:write", status_code=204)
 async def set_policy(body: PolicyIn, db: TheDb, actor: As) -> None:
     """State the largest error of the books and the share that is audited."""
     async with db.writing(actor) as tx:
-        await service.set_policy(tx, actor, wanted=Policy(body.error_max, body.audit_share), now=utc_now())
+        await stated.set_policy(tx, actor, wanted=Policy(body.error_max, body.audit_share), now=utc_now())

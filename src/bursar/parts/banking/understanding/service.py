@@ -7,19 +7,18 @@ from typing import Any
 from uuid import UUID
 
 from bursar.core.audit import service as audit
-from bursar.infra.db import Tx, new_id
+from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Conflict, Invalid, NotFound
+from bursar.kernel.errors import Invalid, NotFound
 from bursar.ml.tabular import Case, contexts_of, cutoff, predict
 from bursar.parts.banking.transactions import rules as rows_rules
 from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions import store as rows_store
 from bursar.parts.banking.understanding import store
+from bursar.parts.banking.understanding.opinions import store as opinions
 from bursar.parts.banking.understanding.rules import answers as rules
-from bursar.parts.banking.understanding.rules.answers import Answer, Row, Rule, Seen, When
+from bursar.parts.banking.understanding.rules.answers import Answer, Policy, Row, Rule, Seen
 
-ERROR_MAX = 0.02
-AUDIT_SHARE = 0.05
 ROWS_A_PASS = 2_000
 """Rows answered by one statement each; a pass goes on until none is left."""
 ROWS_MAX = 200_000
@@ -28,14 +27,6 @@ DECIDED_MAX = 500
 """Most rows decided by one call."""
 CARDS_MAX = 200
 TOP = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The stated largest share of wrong rows in the books, and the share of automatic rows audited blind."""
-
-    error_max: float = ERROR_MAX
-    audit_share: float = AUDIT_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +82,11 @@ class _Gate:
     policy: Policy
     least: Mapping[tuple[str, str], float]
     rules: Sequence[Rule]
+    measured: Mapping[str, float]
 
     def automatic(self, answer: Answer) -> bool:
         least = self.least.get((answer.stage, answer.category))
-        return answer.certain or (answer.stage != "rule" and least is not None and answer.score >= least)
+        return answer.certain or (answer.stage not in _SUGGESTS and least is not None and answer.score >= least)
 
     def agreed(self, answer: Answer, model: Answer | None) -> bool:
         """Tell whether the model says the same and may be automatic with it."""
@@ -103,25 +95,54 @@ class _Gate:
         )
 
 
+async def answer_again(tx: Tx, actor: Actor, *, ids: Sequence[UUID]) -> Understood:
+    """Answer some rows anew, as far as nobody decided on them.
+
+    Args:
+        tx: Writing transaction.
+        actor: Needs ``transaction:write``.
+        ids: Rows; the first 2,000 count.
+    """
+    actor.must("transaction:write")
+    await rows_store.lock(tx, shared=False, what="learn")
+    rows = await store.undecided(tx, limit=ROWS_A_PASS, ids=ids)
+    return await _answer(tx, rows, await _gate(tx)) if rows else Understood()
+
+
+async def likely(tx: Tx, actor: Actor, *, rows: Sequence[Row]) -> dict[UUID, list[str]]:
+    """Return the local model's likeliest three categories for each row."""
+    actor.must("transaction:read")
+    return {id_: [answer.category for answer in said] for id_, said in (await _modelled(tx, rows)).items()}
+
+
+_SUGGESTS = frozenset({"rule", "language"})
+"""Stages that no verdicts make automatic: a rule is what its owner said it is; a language model is believed only as a
+feature of the local model."""
+
+
 async def _gate(tx: Tx) -> _Gate:
-    policy = await _policy(tx)
-    least = {key: cutoff(judged, policy.error_max) for key, judged in (await store.judged(tx)).items()}
-    return _Gate(policy, {key: one for key, one in least.items() if one is not None}, await store.rules(tx))
+    policy, judged = await store.policy_of(tx), await store.judged(tx)
+    least = {key: cutoff(seen, policy.error_max) for key, seen in judged.items()}
+    measured = {category: rules.measured(seen) for (stage, category), seen in judged.items() if stage == "language"}
+    known = {key: one for key, one in least.items() if one is not None}
+    return _Gate(policy, known, await store.rules(tx), measured)
 
 
-async def _answer(tx: Tx, rows: Sequence[Row], gate: _Gate) -> Understood:
+async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
     """Answer some rows, the first stage that knows; write the answers."""
+    rows = await opinions.with_opinions(tx, plain)
     found = rules.transfers(rows, await store.pairs(tx, [row.id for row in rows]))
     past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
     found = rules.repeated(rows, past) | found
     for stage in (rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
         found = stage | found
     modelled = {id_: said[0] for id_, said in (await _modelled(tx, rows)).items() if said}
-    found = modelled | found
+    thought = rules.by_language(rows, gate.measured)
+    found = rules.preferred(modelled, thought, sure=gate.automatic) | found
     written, automatic = [], 0
-    for id_, plain in found.items():
-        answer = rules.with_second(plain, modelled.get(id_))
-        sure = gate.automatic(answer) or gate.agreed(plain, modelled.get(id_))
+    for id_, first in found.items():
+        answer = rules.with_others(first, modelled.get(id_), thought.get(id_))
+        sure = gate.automatic(answer) or gate.agreed(first, modelled.get(id_))
         automatic += sure
         audited = sure and not answer.certain and rules.audited(id_, gate.policy.audit_share)
         written.append((id_, "automatic" if sure else "suggested", answer, audited))
@@ -143,7 +164,8 @@ async def _modelled(tx: Tx, rows: Sequence[Row]) -> dict[UUID, list[Answer]]:
 
 async def _learn(tx: Tx, labelled: Sequence[tuple[Row, str]], *, unlearn: Mapping[UUID, str] | None = None) -> None:
     """Learn labelled rows in their order; what a row taught before is taken off first."""
-    contexts = [contexts_of(row.case) for row, _ in labelled]
+    rows = await opinions.with_opinions(tx, [row for row, _ in labelled])
+    contexts = [contexts_of(row.case) for row in rows]
     known = await store.counts(tx, sorted({context.id for some in contexts for context in some}))
     for (row, category), some in zip(labelled, contexts, strict=True):
         before = (unlearn or {}).get(row.id)
@@ -188,7 +210,7 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     await rows_store.lock(tx, shared=False, what="learn")
     found = await store.locked(tx, sorted(set(ids)))
     await _must_be_open(tx, ids, found)
-    policy = await _policy(tx)
+    policy = await store.policy_of(tx)
     await store.add_verdicts(tx, [one for row in found for one in _verdicts(row, category, policy, now)])
     for row in found:
         if row.stage == "rule" and row.category != category:
@@ -211,7 +233,7 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     return await _answer(tx, like, await _gate(tx)) if like else Understood()
 
 
-_JUDGED = frozenset({"transfer", "recurring", "counterparty", "rule", "model"})
+_JUDGED = frozenset({"transfer", "recurring", "counterparty", "rule", "model", "language"})
 
 
 async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> None:
@@ -225,16 +247,15 @@ async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> No
 
 
 def _verdicts(row: Any, category: str, policy: Policy, now: datetime) -> list[dict[str, Any]]:
-    """Return what a decision says about the answer there was, and about the model's where another stage answered.
+    """Return what a decision says about the answer there was, and about those of the model and the language model beside it.
 
     An audited row stands for the automatic rows that were not drawn.
     """
     if row.stage not in _JUDGED:
         return []
+    beside = {stage: row.evidence[stage] for stage in ("model", "language") if stage in row.evidence}
     said = [(row.stage, row.category, row.score or 0.0)]
-    second = row.evidence.get("model")
-    if second:
-        said.append(("model", second["category"], second["score"]))
+    said += [(stage, other["category"], other["score"]) for stage, other in beside.items()]
     weight, source = (1 / policy.audit_share, "audit") if row.audit else (1.0, "review")
     facts = {"transaction": row.id, "at": now, "weight": weight, "source": source}
     return [
@@ -275,20 +296,21 @@ async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
         raise Invalid(f"1 to {CARDS_MAX} cards")
     groups = await store.cards(tx, limit=limit)
     samples = await store.facts(tx, [group.ids[0] for group in groups])
-    rows = list(samples.values())
+    rows = await opinions.with_opinions(tx, list(samples.values()))
     first = rules.transfers(rows, await store.pairs(tx, list(samples)))
-    past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
+    past, gate = await store.past_of(tx, sorted({row.party for row in rows if row.party})), await _gate(tx)
     stages = (
         first,
         rules.repeated(rows, past),
         rules.by_counterparty(rows, past),
-        rules.by_rules(rows, await store.rules(tx)),
+        rules.by_rules(rows, gate.rules),
     )
-    modelled = await _modelled(tx, rows)
+    modelled, thought = await _modelled(tx, rows), rules.by_language(rows, gate.measured)
     cards = []
     for group in groups:
         id_ = group.ids[0]
-        said = [*(stage[id_] for stage in stages if id_ in stage), *modelled.get(id_, [])]
+        said = [stage[id_] for stage in stages if id_ in stage]
+        said += rules.ranked(modelled.get(id_, []), thought.get(id_))
         top = list({answer.category: answer for answer in reversed(said)}.values())[::-1][:TOP]
         cards.append(Card(group.label, group.currency, group.inflow, group.rows, int(group.size), group.ids, top))
     return cards
@@ -306,94 +328,4 @@ async def audits(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Row]:
     return await store.audits(tx, limit=limit)
 
 
-async def rule_list(tx: Tx, actor: Actor) -> list[Rule]:
-    """Return the current rules in their order, with hits and overrides."""
-    actor.must("rule:read")
-    return await store.rules(tx)
-
-
-async def put_rule(
-    tx: Tx,
-    actor: Actor,
-    *,
-    when: When,
-    category: str,
-    mode: str,
-    place: int,
-    now: datetime,
-    id_: UUID | None = None,
-    version: int | None = None,
-) -> Rule:
-    """Make a rule, or a new version of one (its counters begin anew).
-
-    Raises:
-        Invalid: Conditions, category or mode are wrong, or there are 1,000 rules.
-        NotFound: There is no such rule.
-        Conflict: Its version is another by now.
-    """
-    actor.must("rule:write")
-    when.check()
-    rows_rules.check_category(category)
-    if mode not in {"automatic", "suggest"}:
-        raise Invalid("The mode of a rule is automatic or suggest")
-    before = None
-    if id_:
-        gone = await store.retire(tx, id_, now=now)
-        if gone is None:
-            raise NotFound("rule", str(id_))
-        if version is not None and version != gone:
-            raise Conflict(f"The rule is at version {gone}")
-        before = gone
-    elif len(await store.rules(tx)) >= store.RULES_MAX:
-        raise Invalid(f"There are at most {store.RULES_MAX} rules")
-    rule = Rule(id_ or new_id(), (before or 0) + 1, place, when, category, mode)
-    await store.add_rule(tx, rule, by=actor.name, now=now)
-    await audit.record(
-        tx, actor, action="rule.set", subject=f"rule:{rule.id}", before=before,
-        after={"version": rule.version, "category": category, "mode": mode, "place": place}, now=now,
-    )  # fmt: skip
-    return rule
-
-
-async def retire_rule(tx: Tx, actor: Actor, *, id_: UUID, now: datetime) -> None:
-    """Retire a rule; what it decided stays.
-
-    Raises:
-        NotFound: There is no such rule.
-    """
-    actor.must("rule:write")
-    gone = await store.retire(tx, id_, now=now)
-    if gone is None:
-        raise NotFound("rule", str(id_))
-    await audit.record(tx, actor, action="rule.retired", subject=f"rule:{id_}", before=gone, now=now)
-
-
-async def policy(tx: Tx, actor: Actor) -> Policy:
-    """Return the stated error and audit share."""
-    actor.must("transaction:read")
-    return await _policy(tx)
-
-
-async def _policy(tx: Tx) -> Policy:
-    stated = await store.policy_of(tx)
-    return Policy(*stated) if stated else Policy()
-
-
-async def set_policy(tx: Tx, actor: Actor, *, wanted: Policy, now: datetime) -> None:
-    """State the largest error and the audited share; it counts for rows answered from now on.
-
-    Raises:
-        Invalid: The error is not within 0.1 % and 50 %, or the share not within 2 % and 5 %.
-    """
-    actor.must("rule:write")
-    if not 0.001 <= wanted.error_max <= 0.5 or not 0.02 <= wanted.audit_share <= 0.05:
-        raise Invalid("The error is 0.001 to 0.5, the audited share 0.02 to 0.05")
-    before = await _policy(tx)
-    await store.put_policy(tx, wanted.error_max, wanted.audit_share)
-    await audit.record(
-        tx, actor, action="books.policy", subject="books", before=[before.error_max, before.audit_share],
-        after=[wanted.error_max, wanted.audit_share], now=now,
-    )  # fmt: skip
-
-
-__all__ = ["Answer", "Card", "Case", "Policy", "Row", "Rule", "Understood", "When"]
+__all__ = ["Answer", "Card", "Case", "Row", "Rule", "Understood"]

@@ -14,7 +14,7 @@ from bursar.kernel.errors import TooLarge
 from bursar.ml.tabular import Judged
 from bursar.parts.banking.transactions.rules import words_of
 from bursar.parts.banking.transactions.tables import own_account, transaction
-from bursar.parts.banking.understanding.rules.answers import TRANSFER_DAYS, Answer, Past, Row, Rule, Seen, When
+from bursar.parts.banking.understanding.rules.answers import TRANSFER_DAYS, Answer, Past, Policy, Row, Rule, Seen, When
 from bursar.parts.banking.understanding.tables import count, policy, rule, verdict
 
 RULES_MAX = 1_000
@@ -61,13 +61,21 @@ def _live(tx: Tx) -> sa.ColumnElement[bool]:
 
 
 async def undecided(
-    tx: Tx, *, limit: int, parties: Sequence[UUID] = (), fresh: bool = False, after: UUID | None = None
+    tx: Tx,
+    *,
+    limit: int,
+    parties: Sequence[UUID] = (),
+    ids: Sequence[UUID] = (),
+    fresh: bool = False,
+    after: UUID | None = None,
 ) -> list[Row]:
     """Return rows nobody decided on, by id; ``fresh`` leaves out those that have a suggestion."""
     states = ("open",) if fresh else ("open", "suggested")
     query = sa.select(*_FACTS).where(_live(tx), t.state.in_(states))
     if parties:
         query = query.where(t.party.in_(parties))
+    if ids:
+        query = query.where(t.id == sa.any_(sa.literal(list(ids), pg.ARRAY(sa.Uuid))))
     if after:
         query = query.where(t.id > after)
     return [row_of(found) for found in await tx.all(query.order_by(t.id).limit(limit))]
@@ -214,10 +222,10 @@ async def judged(tx: Tx) -> dict[tuple[str, str], list[Judged]]:
     return found
 
 
-async def policy_of(tx: Tx) -> tuple[float, float] | None:
-    """Return (largest error, audited share) where the organisation states its own."""
+async def policy_of(tx: Tx) -> Policy:
+    """Return the largest error and the audited share: the organisation's own, or the usual ones."""
     row = await tx.one(sa.select(policy.c.error_max, policy.c.audit_share).where(tx.own(policy)))
-    return (row.error_max, row.audit_share) if row else None
+    return Policy(row.error_max, row.audit_share) if row else Policy()
 
 
 async def put_policy(tx: Tx, error_max: float, audit_share: float) -> None:
@@ -273,25 +281,34 @@ async def count_rule(tx: Tx, id_: UUID, *, hits: int = 0, overrides: int = 0) ->
     )
 
 
-async def cards(tx: Tx, *, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return groups of undecided rows by counterparty, way and amount bucket; the most money times uncertainty first."""
-    recent = (
-        sa.select(t.id, t.party, t.label, t.size, t.score, t.currency, (t.amount > 0).label("inflow"))
+def waiting(tx: Tx) -> sa.Subquery:
+    """Select the newest 200,000 rows that wait for somebody, with what they are grouped by and what each is worth asking."""
+    hint = sa.case((t.dataset == "bank", t.source_category), else_="")
+    return (
+        sa.select(
+            t.id, t.party, t.label, t.size, t.currency, t.department, hint.label("hint"), (t.amount > 0).label("inflow"),
+            sa.func.round(4 * sa.func.log(sa.func.greatest(t.size, 1))).label("bucket"),
+            (t.size * (1 - sa.func.coalesce(t.score, 0.0))).label("worth"),
+        )
         .where(_live(tx), t.state.in_(("open", "suggested")))
         .order_by(t.booking_date.desc(), t.id.desc())
         .limit(QUEUE_ROWS)
-    ).subquery()
+    ).subquery()  # fmt: skip
+
+
+async def cards(tx: Tx, *, limit: int) -> Sequence[sa.Row[Any]]:
+    """Return groups of undecided rows by counterparty, way and amount bucket; the most money times uncertainty first."""
+    recent = waiting(tx)
     c = recent.c
-    bucket = sa.func.round(4 * sa.func.log(sa.func.greatest(c.size, 1)))
     who = sa.func.coalesce(sa.cast(c.party, sa.Text), sa.func.lower(c.label))
-    worth = sa.func.sum(c.size * (1 - sa.func.coalesce(c.score, 0.0)))
+    worth = sa.func.sum(c.worth)
     ids: Any = sa.func.array_agg(c.id, type_=pg.ARRAY(sa.Uuid))
     query = (
         sa.select(
             sa.func.min(c.label).label("label"), c.currency, c.inflow, sa.func.count().label("rows"),
             sa.func.sum(c.size).label("size"), worth.label("worth"), ids[1:CARD_ROWS_MAX].label("ids"),
         )
-        .group_by(who, c.inflow, c.currency, bucket)
+        .group_by(who, c.inflow, c.currency, c.bucket)
         .order_by(worth.desc(), sa.func.min(c.label))
         .limit(limit)
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""Who answers what a row was for, in order: transfer, recurring, counterparty, rules, model. Pure."""
+"""Who answers what a row was for, in order: transfer, recurring, counterparty, rules, models. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -12,7 +12,7 @@ from uuid import UUID
 import polars as pl
 
 from bursar.kernel.errors import Invalid
-from bursar.ml.tabular import Case, Context, Guess
+from bursar.ml.tabular import Case, Context, Guess, Judged
 from bursar.parts.banking.rules.recurring import recurring
 
 TRANSFER = "Transfer between own accounts"
@@ -25,6 +25,16 @@ OVERRIDES_MAX = 0.10
 OVERRIDES_HITS_MIN = 10
 """Judged after this many hits; before, more than one override of any number demotes as well."""
 CONDITION_WORDS_MAX = 10
+ERROR_MAX = 0.02
+AUDIT_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The stated largest share of wrong rows in the books, and the share of automatic rows audited blind."""
+
+    error_max: float = ERROR_MAX
+    audit_share: float = AUDIT_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +55,14 @@ class Row:
     hint: str
     batch: UUID
     row: int
+    opinion: str = ""
+    """The category that a language model thinks of; empty where it has none."""
 
     @property
     def case(self) -> Case:
         """What the model sees."""
         who = str(self.party) if self.party else self.label.casefold()
-        return Case(who, self.department, self.size, self.amount > 0, self.words, self.hint)
+        return Case(who, self.department, self.size, self.amount > 0, self.words, self.hint, self.opinion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,11 +296,59 @@ def by_model(guesses: Sequence[Guess], seen: Mapping[int, Mapping[str, Seen]]) -
     return found
 
 
-def with_second(answer: Answer, model: Answer | None) -> Answer:
-    """Return an answer with what the model would have said, so that the model is judged on every row."""
-    if model is None or answer.stage == "model":
-        return answer
-    return replace(answer, facts={**answer.facts, "model": {"category": model.category, "score": model.score}})
+def measured(judged: Sequence[Judged]) -> float:
+    """Return how often a stage was right about a category, one right and one wrong answer added (Laplace)."""
+    rows = sum(one.weight for one in judged)
+    return (sum(one.weight for one in judged if one.right) + 1) / (rows + 2)
+
+
+def by_language(rows: Sequence[Row], shares: Mapping[str, float]) -> dict[UUID, Answer]:
+    """Return what the language model thinks; its score is how often people agreed so far, never what it claims itself.
+
+    Args:
+        rows: The rows asked about, with the opinions there are.
+        shares: How often the language model was right, by category; what was never judged counts as even.
+    """
+    return {
+        row.id: Answer(
+            "language",
+            row.opinion,
+            shares.get(row.opinion, 0.5),
+            f"a language model thinks so; of its judged answers {row.opinion!r} about {shares.get(row.opinion, 0.5):.0%} were right"
+            if row.opinion in shares
+            else "a language model thinks so; nobody has judged that answer yet",
+            {"opinion": row.opinion},
+        )
+        for row in rows
+        if row.opinion
+    }
+
+
+def preferred(
+    modelled: Mapping[UUID, Answer], thought: Mapping[UUID, Answer], *, sure: Callable[[Answer], bool]
+) -> dict[UUID, Answer]:
+    """Return the model's answers; the language model's where there is none, or an unsure one with a lower score."""
+    found = dict(modelled)
+    for id_, one in thought.items():
+        model = modelled.get(id_)
+        if model is None or (not sure(model) and one.score > model.score):
+            found[id_] = one
+    return found
+
+
+def ranked(modelled: Sequence[Answer], thought: Answer | None) -> list[Answer]:
+    """Return the model's and the language model's answers, the higher score first."""
+    return sorted([*modelled, *([thought] if thought else [])], key=lambda one: -one.score)
+
+
+def with_others(answer: Answer, *others: Answer | None) -> Answer:
+    """Return an answer with what the models would have said, so that each is judged on every row."""
+    beside = {
+        other.stage: {"category": other.category, "score": other.score}
+        for other in others
+        if other is not None and other.stage != answer.stage
+    }
+    return replace(answer, facts={**answer.facts, **beside}) if beside else answer
 
 
 def audited(id_: UUID, share: float) -> bool:
