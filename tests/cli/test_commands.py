@@ -161,3 +161,11 @@ def test_a_server_that_is_asked_to_stop_closes_everything_and_says_nothing(home:
     assert "Interrupted" not in rest
     assert "Traceback" not in rest
     assert not (home / "home" / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def test_commitments_are_refused_with_the_reason_where_nothing_can_be_planned(home: Path) -> None:
+    done = bursar(home, "cloud", "commitments", "--discount", "0.3")
+
+    assert done.returncode == 1
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "revert": ("importing:revert", "Take an import back."),
     "transactions": ("banking:transactions", "Search bank movements and payments."),
     "categorise": ("banking:categorise", "Say what transactions were for; list what only a person can decide."),
+    "cloud": ("spending:cloud", "Cloud costs: plan commitments."),
     "focus": ("cloud:focus", "Validate a file against the FOCUS specification."),
     "prices": ("cloud:prices", "Price catalogues: pack, load, refresh, look up."),
     "sample": ("sample:sample", "Write the sample organisation's exports."),

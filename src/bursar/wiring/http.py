@@ -43,6 +43,7 @@ from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
 from bursar.parts.banking.understanding.opinions import api as opinions_api
 from bursar.parts.cloud import api as cloud_api
+from bursar.parts.cloud.commitments import api as commitments_api
 from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
 from bursar.wiring.advice import report, standing
@@ -76,6 +77,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         transactions_api.r,
         postings_api.r,
         cloud_api.routes(house.lake, engine=house.settings.engine),
+        commitments_api.routes(house.lake, house.prices, engine=house.settings.engine),
         prices_api.routes(given.prices.prices),
         focus_api.routes(house.settings.home / "tmp", upload_bytes_max=house.settings.upload_bytes_max),
         work_api.r,

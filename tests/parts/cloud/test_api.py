@@ -16,9 +16,12 @@ from bursar.infra.metrics import Metrics
 from bursar.infra.web import create_app
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotSignedIn
+from bursar.kernel.period import Period
 from bursar.parts.cloud import api
+from bursar.parts.cloud.commitments import api as commitments_api
+from bursar.parts.cloud.prices.service import PriceList
 from tests.infra.webapp import SETTINGS, client_of
-from tests.parts.cloud.bills import line, put
+from tests.parts.cloud.bills import daily, line, put
 
 READER = Actor(UUID(int=1), "person:reader", frozenset({"cost:read"}))
 NOBODY = Actor(UUID(int=1), "person:nobody", frozenset())
@@ -113,3 +116,25 @@ async def test_an_entered_invoice_is_matched(reader: httpx2.AsyncClient) -> None
     (match,) = answer.json()["data"]
     assert answer.status_code == 200, answer.text
     assert (match["settled"], match["difference"]["amount"]) == (False, "0.499999999999999")
+
+
+async def test_commitments_are_planned_with_regret_and_steps(db: Database, lake: Lake, prices: PriceList) -> None:
+    winter = Period(date(2025, 12, 1), date(2026, 4, 1))
+    rows = daily(winter, "24", instance_type="m6i.large", resource_id="i", pricing_quantity=Decimal(240))
+    async with db.writing(READER) as tx:
+        await put(lake, tx, rows)
+    app = create_app(SETTINGS, db, [commitments_api.routes(lake, prices)], authenticate, metrics=Metrics())
+    async with client_of(app, "reader") as client:
+        answer = await client.get("/v1/cloud/commitments", params={"discount": "0.3", "provider": "aws"})
+        unknown = await client.get("/v1/cloud/commitments", params={"provider": "aws"})
+
+    body = answer.json()
+    [plan] = body["plans"]
+    assert Decimal(plan["hourly"]["amount"]) == pytest.approx(Decimal("0.7"), abs=Decimal("0.02"))
+    assert len(plan["outcomes"]) == 3
+    assert sum(Decimal(one["hourly"]["amount"]) for one in plan["purchases"]) == pytest.approx(
+        Decimal(plan["hourly"]["amount"]), abs=Decimal("0.00001")
+    )
+    assert plan["offers"] == [{"family": "m6i", "discount": 0.3, "source": "given", "term": "1y"}]
+    assert unknown.status_code == 422
+    assert "no discount is known" in unknown.json()["detail"]

@@ -16,7 +16,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.lines import UTILISATION_LINES
 from bursar.kernel.period import Period
 from bursar.parts.cloud import store
-from bursar.parts.cloud.rules import charges, queries, utilisation
+from bursar.parts.cloud.rules import charges, eligible, queries, utilisation
 from bursar.parts.cloud.rules.dimensions import COLUMNS, CostKind
 from bursar.parts.cloud.rules.queries import CostQuery
 from tests.parts.cloud.bills import MARCH, daily, line, put, put_parsed
@@ -61,6 +61,8 @@ def questions(period: Period) -> Iterator[exp.Query]:
     yield queries.transfer_days(period, charges.TRANSFER_WORDS)
     yield queries.invoice_totals([period.start])
     yield utilisation.evidence(period)
+    yield eligible.covered_and_not(period)
+    yield eligible.unused(period)
 
 
 def ordered(frame: pl.DataFrame) -> list[tuple[object, ...]]:

@@ -181,7 +181,8 @@ async def test_an_azure_machine_is_known_by_its_id_whatever_its_case(
 async def test_cheaper_regions_of_the_same_area_are_told_once_for_all_machines(
     lake: Lake, db: Database, actor: Actor, prices: PriceList
 ) -> None:
-    bill = machine("i-1") + machine("i-2", "m6i.large") + machine("i-3", region_id="ap-southeast-2")
+    bill = machine("i-1", "m6i.large") + machine("i-2", "m6i.large")
+    bill += machine("i-3", "m6i.large", region_id="ap-southeast-2")
 
     [one] = of(await advised(lake, db, actor, prices, bill, []), "cheaper_region")
 

@@ -222,8 +222,8 @@ def test_scenarios_show_regret_and_held_commitments_count() -> None:
     more = plan(scenarios, offer, held=2.0)
 
     assert found.level == pytest.approx(5.0, rel=1e-6)
-    assert found.regret[1] == pytest.approx(0.0, abs=1e-6)
-    assert found.regret[0] == pytest.approx(2.5, rel=1e-6)
+    assert found.outcomes[1].regret == pytest.approx(0.0, abs=1e-6)
+    assert found.outcomes[0].regret == pytest.approx(2.5, rel=1e-6)
     assert found.break_even == pytest.approx(0.5)
     assert more.level == pytest.approx(found.level - 2.0, rel=1e-6)
     assert len(found.ladder) == 4

@@ -160,7 +160,7 @@ WASTE = [
     ("cloud.storage_class", {"sku_meter": "EUC1-TimedStorage-ByteHrs", "resource_id": "bucket"}, "1", Decimal(146)),
     ("cloud.unattached_storage", {"sku_meter": "E10 LRS Disk", "provider": "azure", "resource_id": "disk"}, "1", Decimal(365)),
     ("cloud.previous_generation", {"instance_type": "m3.large", "resource_id": "i-1"}, "10", Decimal("1015.43")),
-    ("cloud.cheaper_architecture", {"instance_type": "m5.large", "resource_id": "i-2"}, "10", Decimal("722.33")),
+    ("cloud.cheaper_architecture", {"instance_type": "m5.large", "resource_id": "i-2"}, "10", Decimal("555.53")),
 ]  # fmt: skip
 
 

@@ -1,11 +1,10 @@
-"""Use cases of cloud: what it costs, why it changed, what to save, what to commit to, and whether the invoice is right."""
+"""Use cases of cloud: what it costs, why it changed, who bears it, and whether the invoice is right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-import numpy as np
 import polars as pl
 
 from bursar.infra.db import Tx
@@ -16,7 +15,6 @@ from bursar.kernel.period import Period
 from bursar.parts.cloud import store
 from bursar.parts.cloud.rules import allocation, invoices, queries
 from bursar.parts.cloud.rules import bridge as bridges
-from bursar.parts.cloud.rules import commitments as planner
 from bursar.parts.cloud.rules.dimensions import CostKind
 
 DUCKDB = "duckdb"
@@ -182,18 +180,3 @@ async def match_invoices(
         for row in rows.iter_rows(named=True)
     ]
     return invoices.match([*stated, *entered], billed)
-
-
-def plan_commitment(
-    actor: Actor, *, scenarios: planner.Floats, on_demand: planner.Floats, committed: planner.Floats, held: float = 0.0
-) -> planner.Plan:
-    """Choose how much to commit to, over forecast scenarios; see :func:`~…rules.commitments.plan`.
-
-    Raises:
-        Invalid: Shapes do not fit or a value is negative or not finite.
-    """
-    actor.must("cost:read")
-    try:
-        return planner.plan(np.asarray(scenarios), planner.Offer(on_demand, committed), held=held)
-    except ValueError as error:
-        raise Invalid(str(error)) from error

@@ -30,6 +30,25 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a commitment does in one scenario, per hour.
+
+    Attributes:
+        quantile: The scenario's rank by total demand.
+        demand: What the scenario costs without any commitment.
+        best: The level that would be best for it alone.
+        saving: What the chosen level saves; negative where it loses.
+        regret: Cost above that of ``best``.
+    """
+
+    quantile: float
+    demand: float
+    best: float
+    saving: float
+    regret: float
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A commitment and what it does over all scenarios, in the prices' currency per hour.
 
@@ -41,7 +60,7 @@ class Plan:
         utilisation: Share of it that is used.
         savings_rate: Effective savings rate: saving over on-demand-equivalent cost.
         break_even: Utilisation below which it loses money.
-        regret: For the 10, 50 and 90 % scenarios by total demand: cost above the best level for that scenario alone.
+        outcomes: What it does in the 10, 50 and 90 % scenarios by total demand.
         ladder: Equal tranches to buy a month apart; their sum is ``level``.
     """
 
@@ -52,7 +71,7 @@ class Plan:
     utilisation: float
     savings_rate: float
     break_even: float
-    regret: tuple[float, float, float]
+    outcomes: tuple[Outcome, ...]
     ladder: tuple[float, ...]
 
 
@@ -177,21 +196,23 @@ def plan(scenarios: Floats, offer: Offer, *, held: float = 0.0, tranches: int = 
         utilisation=float(used) / wanted if wanted else 0.0,
         savings_rate=(plain - cost) / plain if plain else 0.0,
         break_even=1 / average_ratio if average_ratio else 1.0,
-        regret=_regret(scenarios, offer, wanted),
+        outcomes=_outcomes(scenarios, offer, wanted),
         ladder=_ladder(level, tranches),
     )
 
 
-def _regret(scenarios: Floats, offer: Offer, level: float) -> tuple[float, float, float]:
+def _outcomes(scenarios: Floats, offer: Offer, level: float) -> tuple[Outcome, ...]:
     totals = (scenarios @ offer.on_demand).sum(axis=1)
     order = np.argsort(totals, kind="stable")
     found = []
     for quantile in QUANTILES:
         chosen = scenarios[order[round(quantile * (len(order) - 1))]]
         stack = _stacked(chosen, offer)
-        best = float(stack.cost(_minimum(stack)).mean())
-        found.append(max(float(stack.cost(level).mean()) - best, 0.0))
-    return found[0], found[1], found[2]
+        best = _minimum(stack)
+        paid, least = float(stack.cost(level).mean()), float(stack.cost(best).mean())
+        saving = float(stack.on_demand[:, -1].mean()) - paid
+        found.append(Outcome(quantile, float((chosen @ offer.on_demand).mean()), best, saving, max(paid - least, 0.0)))
+    return tuple(found)
 
 
 def _ladder(level: float, tranches: int) -> tuple[float, ...]:
