@@ -9,7 +9,7 @@ from alembic import op
 from bursar.infra.schema import tenant_policy
 
 revision = "banking_posting"
-down_revision = "banking_1"
+down_revision = "lake_2"
 branch_labels = None
 depends_on = None
 

@@ -40,28 +40,24 @@ def forecast(everything: bool, key: str, horizon: int | None, grain: str | None,
 
 def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | None) -> int:
     from bursar import wiring
-    from bursar.core.planning.forecasts import service
-    from bursar.core.planning.scores import service as scores
+    from bursar.core.planning.scores import service
     from bursar.infra.clock import utc_now
+    from bursar.infra.fleet import Fleet
     from bursar.kernel.period import Grain
-
-    async def told(done: int, total: int, note: str) -> None:
-        if running.interactive() and note:
-            running.talk(f"{done + 1}/{total}  {note}")
 
     async def use(house: "House") -> "tuple[list[Done], int]":
         actor = await wiring.local_actor(house, org)
-        now = utc_now()
-        done = await service.forecast_all(
-            house.db,
-            actor,
-            lake=house.lake,
-            now=now,
-            grains=(Grain(grain),) if grain else (),
-            horizon=horizon,
-            progress=told,
-        )
-        return done, await scores.score_all(house.db, actor, lake=house.lake, now=now)
+        with running.progress_bar("series") as told:
+            return await service.renew(
+                house.db,
+                actor,
+                lake=house.lake,
+                now=utc_now(),
+                grains=(Grain(grain),) if grain else (),
+                horizon=horizon,
+                progress=told,
+                fleet=Fleet(house.settings.engine),
+            )
 
     done, scored = running.in_house(use)
     if as_json:
@@ -72,11 +68,16 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
         held = f"{run.coverage80:.0%}/{run.coverage95:.0%}" if run.coverage80 and run.coverage95 else "no backtest"
         click.echo(
             f"{run.source:<8} {run.grain:<6} {run.currency}  {run.series:>6,} series  {run.horizon:>3} ahead from"
-            f" {run.origin}  80/95 % held {held:<11}  {'made now' if one.made else 'known already'}"
+            f" {run.origin}  80/95 % held {held:<11}  {_served_by(run)}"
+            f"  {'made now' if one.made else 'known already'}"
         )
     if not done:
         running.talk("There is nothing to forecast yet. `bursar review FOLDER` imports bills.")
     return OK
+
+
+def _served_by(run: "Run") -> str:
+    return f"model {run.model_version}" if run.model_version is not None else "no kept model"
 
 
 def _show(key: str, grain: str, *, as_json: bool, org: str | None) -> int:
@@ -139,6 +140,7 @@ def _lines(run: "Run", values: "Values") -> list[str]:
     lines = [
         f"{values.key}  {run.source}, by the {run.grain}, {run.currency}  ({values.id})",
         f"    {values.model}; {run.baseline} is the baseline, {beats}",
+        *(f"    {note}" for note in run.notes),
         f"    trained on {run.first_day} to {run.last_day}, made {run.made_at:%Y-%m-%d %H:%M}, version {run.code_version}",
     ]
     for at, start in enumerate(run.starts[:STEPS_SHOWN]):

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,6 +85,35 @@ def width() -> int:
 def interactive() -> bool:
     """Tell whether progress may be drawn: a terminal, and nobody asked for quiet."""
     return sys.stderr.isatty()
+
+
+@contextmanager
+def progress_bar(unit: str) -> "Iterator[Callable[[int, int, str], Awaitable[None]]]":
+    """Give a function to await with done, total and what comes next; it draws a bar where there is a terminal."""
+    if not interactive():
+        yield _nobody
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("")
+
+        async def told(done: int, total: int, note: str) -> None:
+            bar.update(task, completed=done, total=total, description=note)
+
+        yield told
+
+
+async def _nobody(done: int, total: int, note: str) -> None:
+    del done, total, note
 
 
 def grouped(amount: Any, places: int | None = None) -> str:

@@ -267,10 +267,12 @@ def _spark_rows(session: Any, listed: _Listed) -> Any:
     return frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1], allowMissingColumns=True)
 
 
-def _on_spark(
-    url: str, expression: exp.Query, listed: Mapping[str, _Listed], known: Mapping[str, LineSchema]
-) -> pl.DataFrame:
-    """Run the same expression on a Spark Connect server; the datasets become temporary views over the same files."""
+def spark_session(url: str) -> Any:
+    """Return a session of a Spark Connect server.
+
+    Raises:
+        Unavailable: The extra is not installed, or the server does not answer.
+    """
     try:
         from pyspark.sql.connect.session import SparkSession
     except ImportError as error:
@@ -284,6 +286,14 @@ def _on_spark(
         session.conf.set("spark.sql.session.timeZone", "UTC")
     except Exception as error:
         raise Unavailable(f"the Spark server at {url}") from error
+    return session
+
+
+def _on_spark(
+    url: str, expression: exp.Query, listed: Mapping[str, _Listed], known: Mapping[str, LineSchema]
+) -> pl.DataFrame:
+    """Run the same expression on a Spark Connect server; the datasets become temporary views over the same files."""
+    session = spark_session(url)
     views: dict[str, Any] = {}
     for name, files in listed.items():
         if not files.paths:

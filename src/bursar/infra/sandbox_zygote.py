@@ -64,8 +64,15 @@ def _confine(limits: Mapping[str, int]) -> None:
     with contextlib.suppress(ValueError, OSError):  # macOS refuses the limit on address space
         room = _address_space_bytes() + memory
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    die_with_parent(os.getppid())
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the system kill this process when process ``parent`` ends; end at once when it has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _refusal_facts(error: BaseException) -> dict[str, Any]:

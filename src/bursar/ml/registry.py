@@ -132,6 +132,23 @@ def unpack_arrays(content: bytes) -> Arrays:
     return arrays
 
 
+def text_array(text: str) -> NDArray[np.uint8]:
+    """Return text as an array of its UTF-8 bytes, so that it can be stored beside numbers."""
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def array_text(array: NDArray[Any]) -> str:
+    """Return the text of :func:`text_array`.
+
+    Raises:
+        Invalid: It is no such array.
+    """
+    try:
+        return array.astype(np.uint8, casting="safe").tobytes().decode()
+    except (TypeError, UnicodeDecodeError) as error:
+        raise Invalid(f"this is no stored text: {error}") from error
+
+
 def sha256(content: bytes) -> str:
     """Return the lower-case hex SHA-256."""
     return hashlib.sha256(content).hexdigest()

@@ -25,6 +25,7 @@ from bursar.core.work import jobs as work_jobs
 from bursar.infra import mail
 from bursar.infra.anchors import Anchors
 from bursar.infra.crypto import Passwords
+from bursar.infra.fleet import Fleet
 from bursar.infra.http import Egress, Host
 from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
@@ -54,6 +55,7 @@ class Tools:
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
         measuring = Facts(daily_of(house.lake)), Link(house.settings.url)
+        fleet = Fleet(house.settings.engine)
         return (
             house,
             house.lake,
@@ -65,6 +67,7 @@ class Tools:
             self.erasers,
             self.prices,
             self.language,
+            fleet,
             *measuring,
         )
 

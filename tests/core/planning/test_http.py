@@ -15,6 +15,7 @@ from bursar.core.planning.jobs import JOBS, refreshed
 from bursar.core.planning.series.rules import series_id
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
+from bursar.infra.fleet import Fleet
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.jobs_tables import run as job_run
 from bursar.infra.lake import Lake
@@ -187,17 +188,60 @@ async def test_a_budget_lives_behind_its_etag(
 
 
 async def test_models_and_anomalies_answer(client: Client, planned: date) -> None:
-    models = (await client.get("/v1/models")).json()
+    every = (await client.get("/v1/models")).json()
+    kept, models = [one for one in every if one["card"]], [one for one in every if not one["card"]]
     performance = (await client.get(f"/v1/models/{models[0]['id']}/performance")).json()
+    of_kept = await client.get(f"/v1/models/{kept[0]['id']}/performance")
     unknown = await client.get("/v1/models/oracle/performance")
     anomalies = await client.get("/v1/anomalies")
     judged = await client.post("/v1/anomalies/F1/feedback", json={"verdict": "noise"})
 
     assert sum(one["series"] for one in models) == 22  # 11 by the day and 11 by the month
+    assert [(one["id"], one["version"], one["series"], one["runs"]) for one in kept] == [
+        ("forecast_cost_day_usd_92", "1", 11, 1)  # six months are too few to try a model by the month
+    ]
+    card = kept[0]["card"]
+    assert (card["state"], card["baseline"]) == ("serving", "seasonal_naive")
+    assert card["metrics"]["mase"] < card["baseline_metrics"]["mase"]
+    assert (of_kept.status_code, of_kept.json()["lines"]) == (200, [])
     assert performance["lines"] == []  # nothing that was forecast is over
     assert unknown.status_code == 404
     assert anomalies.json() == {"data": [], "next": None}
     assert judged.status_code == 404
+
+
+CALENDAR = {
+    "country": "DE",
+    "subdivision": "BY",
+    "events": [
+        {"name": "sale", "days": ["2026-11-27", "2026-11-26", "2026-11-27"]},
+        {"name": "renewal", "days": ["2027-01-01"], "amount": "1200.50", "currency": "USD"},
+    ],
+}
+
+
+async def test_the_calendar_is_set_as_a_whole(client: Client) -> None:
+    path = "/v1/planning/calendar"
+    empty = (await client.get(path)).json()
+    made = await client.put(path, json=CALENDAR)
+    shown = (await client.get(path)).json()
+    bad = [
+        await client.put(path, json=CALENDAR | change)
+        for change in (
+            {"country": "XX"},
+            {"country": ""},
+            {"events": [CALENDAR["events"][0]] * 2},
+            {"events": [{"name": "x", "days": ["2026-02-30"]}]},
+            {"events": [{"name": "x", "days": ["2026-02-03"], "amount": "5"}]},
+            {"events": [{"name": "x", "days": []}]},
+        )
+    ]
+
+    assert empty == {"country": None, "subdivision": "", "events": []}
+    assert made.status_code == 200
+    assert shown == made.json()
+    assert shown["events"][0]["days"] == ["2026-11-26", "2026-11-27"]
+    assert [reply.status_code for reply in bad] == [422] * 6
 
 
 async def test_the_nightly_job_queues_one_refresh_for_each_organisation(db: Database) -> None:
@@ -219,7 +263,7 @@ async def test_the_refresh_job_forecasts_with_the_rights_it_declares(
 ) -> None:
     await take(importer, actor, bill(tmp_path / "bill.csv", date(2026, 5, 1), date(2026, 9, 30)), now=utc_now())
     refresh = next(one for one in JOBS if one.name == "planning.refresh")
-    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake})
+    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake, Fleet: Fleet()})
 
     first, second = [await refresh.run(ctx, org=str(actor.org)) for _ in range(2)]
 

@@ -80,7 +80,7 @@ async def test_scoring_refits_nothing_and_repeats_to_the_same_figures(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a model was fitted to score")
 
-    monkeypatch.setattr("bursar.core.planning.forecasts.rules.stored.forecast_panel", never)
+    monkeypatch.setattr("bursar.core.planning.models.service.forecast", never)
     await service.score_all(db, actor, lake=lake, now=NOW)
     async with db.reading(actor) as tx:
         first = await store.scores(tx)

@@ -12,6 +12,7 @@ from bursar.core.findings import service as findings
 from bursar.core.findings.service import Kept
 from bursar.core.planning import service
 from bursar.core.planning.budgets import api as budgets_api
+from bursar.core.planning.calendars import api as calendars_api
 from bursar.core.planning.forecasts import api as forecasts_api
 from bursar.core.planning.scores import api as scores_api
 from bursar.core.planning.series import api as series_api
@@ -101,4 +102,11 @@ async def judge_anomaly(id: Id, body: FeedbackIn, db: TheDb, actor: As) -> Anoma
 
 def routes(lake: Lake) -> Sequence[Router]:
     """Return every router of planning; ``lake`` holds the facts."""
-    return (series_api.routes(lake), forecasts_api.routes(lake), r, budgets_api.routes(lake), scores_api.r)
+    return (
+        series_api.routes(lake),
+        forecasts_api.routes(lake),
+        calendars_api.r,
+        r,
+        budgets_api.routes(lake),
+        scores_api.r,
+    )

@@ -7,6 +7,7 @@ from bursar.core.planning.scores import service as scores
 from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
+from bursar.infra.fleet import Fleet
 from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
@@ -28,21 +29,26 @@ async def nightly(ctx: Context) -> int:
 
 @job(REFRESH, attempts=3, seconds=3 * 3600, rights=RIGHTS)
 async def refresh(ctx: Context, *, org: str) -> dict[str, int]:
-    """Forecast, score and check budgets of one organisation.
+    """Score, forecast and check budgets of one organisation.
 
-    Safe to run twice and to interrupt: a panel whose data was forecast is left alone, scores are replaced by equal ones,
-    a threshold is told once.
+    Safe to run twice and to interrupt: a panel whose data was forecast is left alone, a part of one that was done is not
+    done again, scores are replaced by equal ones, a threshold is told once.
     """
-    return await refreshed(ctx.db, ctx.actor(org), lake=ctx.tool(Lake), progress=ctx.progress)
+    lake, fleet = ctx.tool(Lake), ctx.tool(Fleet)
+    return await refreshed(ctx.db, ctx.actor(org), lake=lake, fleet=fleet, progress=ctx.progress)
 
 
 async def refreshed(
-    db: Database, actor: Actor, *, lake: Lake, progress: forecasts.Progress = forecasts.silent
+    db: Database,
+    actor: Actor,
+    *,
+    lake: Lake,
+    fleet: Fleet | None = None,
+    progress: forecasts.Progress = forecasts.silent,
 ) -> dict[str, int]:
     """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
     now = utc_now()
-    done = await forecasts.forecast_all(db, actor, lake=lake, now=now, progress=progress)
-    scored = await scores.score_all(db, actor, lake=lake, now=now)
+    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet)
     async with db.writing(actor) as tx:
         told = await budgets.check(tx, actor, lake=lake, now=now)
         await forecasts.forget_old(tx, actor, now=now)

@@ -5,8 +5,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from bursar.kernel.errors import Invalid
 from bursar.kernel.series import Floats
 from bursar.ml.forecast.history import History
+from bursar.ml.registry import Arrays
 
 
 def periods_since(last: np.datetime64, history: History) -> int:
@@ -36,6 +38,26 @@ class Forecaster(ABC):
         Models whose state is cheap to carry forward override this; the others fit anew.
         """
         return self.fit(history)
+
+    def read(self, history: History) -> Self:
+        """Take ``history`` as what is forecast from, keeping what was learned across series.
+
+        Models that learn nothing across series fit anew.
+        """
+        return self.fit(history)
+
+    def learned(self) -> Arrays:
+        """Return what training learned across series, as numbers; empty for models that are fitted to each series."""
+        return {}
+
+    def install(self, learned: Arrays) -> None:
+        """Take back what :meth:`learned` returned; :meth:`read` then forecasts without training.
+
+        Raises:
+            Invalid: It is not what this model learned.
+        """
+        if learned:
+            raise Invalid(f"{self.name} learns nothing across series")
 
     def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
         """Return what would have been forecast at each origin.

@@ -76,6 +76,14 @@ class GlobalLstm(Forecaster):
         self.level_ = mean_where(self.values_, 1)
         return self
 
+    def learned(self) -> Arrays:
+        """Return the weights; nothing where the panel was too short to train on."""
+        return self.weights_ or {}
+
+    def install(self, learned: Arrays) -> None:
+        """Take trained weights."""
+        self.weights_ = dict(learned) or None
+
     def advance(self, history: History) -> Self:
         """Forecast from the new periods with the trained weights."""
         return self.read(history)

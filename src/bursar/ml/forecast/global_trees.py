@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Ints, calendar
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History, fill_gaps
+from bursar.ml.registry import Arrays, booster_from, text_array
 
 ROWS_MAX = 250_000
 """Training rows; drawn at random beyond that."""
@@ -197,6 +199,18 @@ class GlobalTrees(Forecaster):
     def advance(self, history: History) -> Self:
         """Forecast from the new periods with the trained model."""
         return self.read(history)
+
+    def learned(self) -> Arrays:
+        """Return the booster's text form as bytes; no bytes where the panel was too short to train on."""
+        text = "" if self.model_ is None else self.model_.model_to_string()
+        return {"text": text_array(text)}
+
+    def install(self, learned: Arrays) -> None:
+        """Take a booster from its text form."""
+        if "text" not in learned:
+            raise Invalid(f"what {self.name} learned is not there")
+        content = learned["text"].tobytes()
+        self.model_ = booster_from(content) if content else None
 
     def read(self, history: History) -> Self:
         """Take ``history`` as the values to forecast from, keeping the trained model."""

@@ -193,7 +193,7 @@ def _choose(history: History, record: Backtest | None, names: tuple[str, ...]) -
     base = np.eye(len(names))[names.index(BASELINE)]
     if record is None or not several:
         nothing = np.full(count, np.nan)
-        young = _cold_weights(names) if record is None and count > 1 else base
+        young = cold_weights(names) if record is None and count > 1 else base
         weights = np.tile(young, (count, 1))
         return Selection(names, weights, nothing, nothing.copy(), np.zeros(count, dtype=bool)), cold
     old = np.flatnonzero(~cold)
@@ -201,7 +201,7 @@ def _choose(history: History, record: Backtest | None, names: tuple[str, ...]) -
         record, forecasts=record.forecasts[:, :, old], actual=record.actual[:, old], scale=record.scale[:, old]
     )
     chosen = select(kept, BASELINE)
-    weights = np.tile(_cold_weights(names), (count, 1))
+    weights = np.tile(cold_weights(names), (count, 1))
     weights[old] = chosen.weights
     error, baseline_error = np.full(count, np.nan), np.full(count, np.nan)
     beats = np.zeros(count, dtype=bool)
@@ -209,7 +209,8 @@ def _choose(history: History, record: Backtest | None, names: tuple[str, ...]) -
     return Selection(names, weights, error, baseline_error, beats), cold
 
 
-def _cold_weights(names: tuple[str, ...]) -> Floats:
+def cold_weights(names: tuple[str, ...]) -> Floats:
+    """Return what serves a series too young to be tried, shape (m,): equal shares of ``COLD``, else the baseline."""
     share = np.array([float(name in COLD) for name in names])
     if not share.any():
         share[names.index(BASELINE)] = 1.0

@@ -11,8 +11,8 @@ from bursar.kernel.series import Floats, Panel
 from bursar.kernel.series import calendar as period_starts
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast.contract import Forecaster
-from bursar.ml.forecast.global_trees import GlobalTrees
-from bursar.ml.forecast.naive import mean_where
+from bursar.ml.forecast.history import History
+from bursar.ml.forecast.naive import SeasonalNaive, mean_where
 from bursar.ml.forecast.panel import ForecastResult, history_of
 from bursar.ml.forecast.select import mix
 
@@ -68,7 +68,7 @@ class Serving:
         models = []
         for number in kept:
             model = copy.copy(trained[int(number)])
-            models.append(model.read(scaled) if isinstance(model, GlobalTrees) else model.fit(scaled))
+            models.append(model.read(scaled))
         return cls(
             tuple(models),
             weights / weights.sum(axis=1, keepdims=True),
@@ -86,11 +86,20 @@ class Serving:
         Returns:
             As at the fit, from the new origin; weights, record and interval widths are those of the fit.
         """
-        horizon = len(self.result.times)
-        history = history_of(panel, horizon, self.calendar)
+        history = history_of(panel, len(self.result.times), self.calendar)
         scaled = replace(history, values=history.values / self.unit[:, None])
-        ahead = np.stack([model.advance(scaled).predict(horizon) for model in self.models])
+        for model in self.models:
+            model.advance(scaled)
+        return self.forecast(history)
+
+    def forecast(self, history: History) -> ForecastResult:
+        """Return the forecast of the models as they stand, from the end of ``history``, which they have read."""
+        horizon = len(self.result.times)
+        ahead = np.stack([model.predict(horizon) for model in self.models])
         mean = mix(ahead, self.weights) * self.unit[:, None]
+        lost = np.isnan(mean)
+        if lost.any():  # nothing that carries weight has a forecast: the baseline does
+            mean = np.where(lost, SeasonalNaive().fit(history).predict(horizon), mean)
         floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
         old = self.result
 

@@ -119,6 +119,13 @@ class ServedOut(Out):
     coverage95: float | None
 
 
+class KeptOut(Out):
+    """The kept training that served: its name and version, from `GET /v1/models`."""
+
+    model: str
+    version: int
+
+
 class RecordOut(Out):
     """How stored forecasts held against later facts."""
 
@@ -168,6 +175,8 @@ class StoredForecastOut(Out):
     newer_facts: Annotated[bool | None, "Whether days after the training window are known by now; null where unseen."]
     cold: bool
     served: ServedOut
+    kept: Annotated[KeptOut | None, "Null where no training was good enough to be kept."]
+    notes: Annotated[list[str], "Which training served and why; which holidays and events counted."]
     record: RecordOut | None
     history: list[PastOut]
     steps: list[StoredStepOut]
@@ -351,6 +360,8 @@ def _stored(
         newer_facts=newer,
         cold=values.cold,
         served=_served(run, values),
+        kept=None if run.model_version is None else KeptOut(model=run.model, version=run.model_version),
+        notes=list(run.notes),
         record=record_out(record),
         history=history,
         steps=[

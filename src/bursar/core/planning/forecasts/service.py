@@ -1,21 +1,27 @@
 """Use cases of forecasts: make and store those of every series, serve the newest, forecast what a caller sends."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 import bursar
+from bursar.core.planning.calendars import service as calendars
+from bursar.core.planning.calendars.service import Planned
 from bursar.core.planning.forecasts import store
 from bursar.core.planning.forecasts.rules import given, stored, whatif
 from bursar.core.planning.forecasts.rules.given import Answer, Given
 from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, data_hash
 from bursar.core.planning.forecasts.rules.whatif import Drivers, Moved
+from bursar.core.planning.models import service as models
+from bursar.core.planning.models.service import Ask, Means
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.service import GRAINS, Hierarchy
 from bursar.infra.db import Database, Tx, new_id
+from bursar.infra.fleet import Fleet
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
@@ -57,7 +63,7 @@ class Done:
 
 
 Progress = Callable[[int, int, str], Awaitable[None]]
-"""Awaited with panels done, panels in all, and what comes next."""
+"""Awaited with series done, series in all, and what comes next."""
 
 
 async def silent(done: int, total: int, note: str) -> None:
@@ -74,20 +80,24 @@ async def forecast_all(
     grains: Sequence[Grain] = (),
     horizon: int | None = None,
     progress: Progress = silent,
+    fleet: Fleet | None = None,
+    drifted: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Done]:
     """Forecast every series of the organisation and store what was predicted.
 
-    Opens transactions of its own, one for each panel (source, calendar, currency), so that an interrupted call goes on
-    where it was: what is stored already is known by the hash of its data and left alone.
+    Opens transactions of its own, one for each panel (source, calendar, currency) and for each part of a large one, so
+    that an interrupted call goes on where it was: what is stored already is known by the hash of its data.
 
     Args:
         db: The database.
-        actor: Needs ``forecast:write`` and ``series:read``.
+        actor: Needs ``forecast:read``, ``forecast:write`` and ``series:read``.
         lake: Where the facts are.
         now: Instant of the run; facts of yesterday and today are not used.
         grains: Calendars; by default those of each source.
         horizon: Periods ahead; by default 92 days, 26 weeks, 12 months.
-        progress: Awaited with panels done, panels in all, and what comes next.
+        progress: Awaited with series done, series in all, and what comes next.
+        fleet: Where it is computed; by default the processors of this machine.
+        drifted: Why a model is out of date, by its name; it is trained anew.
 
     Returns:
         One entry for each panel.
@@ -103,27 +113,44 @@ async def forecast_all(
     for source, grain in wanted:
         async with db.reading(actor) as tx:
             trees += await series.hierarchies(tx, actor, lake=lake, source=source, grain=grain, now=now)
+    async with db.reading(actor) as tx:
+        planned = await calendars.get(tx, actor)
     out: list[Done] = []
-    for at, tree in enumerate(trees):
-        ahead = horizon or stored.HORIZONS[tree.panel.grain]
-        await progress(at, len(trees), f"{tree.source} {tree.panel.grain} {tree.panel.currency}")
-        out.append(await _forecast(db, actor, tree, ahead, now))
-    await progress(len(trees), len(trees), "")
+    total, before = sum(len(tree.panel) for tree in trees), 0
+    for tree in trees:
+        panel = tree.panel
+        note = f"{tree.source} {panel.grain} {panel.currency}"
+
+        async def step(
+            done: int, parts: int, *, before: int = before, size: int = len(panel), note: str = note
+        ) -> None:
+            await progress(before + size * done // parts, total, note)
+
+        await progress(before, total, note)
+        means = Means(db, actor, fleet or Fleet(), now, step)
+        out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted))
+        before += len(panel)
+    await progress(total, total, "")
     return out
 
 
-async def _forecast(db: Database, actor: Actor, tree: Hierarchy, horizon: int, now: datetime) -> Done:
+async def _forecast(means: Means, tree: Hierarchy, horizon: int, planned: Planned, drifted: Mapping[str, str]) -> Done:
     """Forecast one panel outside of any transaction, then store it in one."""
-    hash_ = await asyncio.to_thread(data_hash, tree, horizon)
-    panel = tree.panel
+    db, actor, panel = means.db, means.actor, tree.panel
+    hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned)
     async with db.reading(actor) as tx:
         found = await _known(tx, tree, horizon, hash_)
     if found is not None:
         return Done(found, made=False)
-    made = await asyncio.to_thread(stored.make, tree, horizon)
+    name = models.model_name(tree.source, panel.grain, panel.currency, horizon)
+    calendar, told = calendars.calendar_of(planned, panel.currency)
+    window = panel.starts.min().astype("datetime64[D]").astype(object), tree.last_day
+    ask = Ask(name, panel, horizon, calendar, stored.SEED, hash_, bursar.__version__, window, drifted.get(name, ""))
+    outcome = await models.forecast(means, ask)
+    made = await asyncio.to_thread(stored.make, tree, outcome.result, planned)
     run = Run(
         new_id(),
-        now,
+        means.now,
         tree.source,
         panel.grain,
         panel.currency,
@@ -139,9 +166,13 @@ async def _forecast(db: Database, actor: Actor, tree: Hierarchy, horizon: int, n
         made.windows,
         made.coverage80,
         made.coverage95,
+        outcome.model,
+        outcome.version,
+        (*outcome.notes, *told),
     )
     async with db.writing(actor) as tx:
         fresh = await store.put(tx, run, made.values)
+        await models.forget_parts(tx, actor, works=outcome.parts)
         if not fresh:
             found = await _known(tx, tree, horizon, hash_)
     return Done(run if fresh or found is None else found, made=fresh)
@@ -161,8 +192,9 @@ async def _known(tx: Tx, tree: Hierarchy, horizon: int, hash_: str) -> Run | Non
 
 
 async def forget_old(tx: Tx, actor: Actor, *, now: datetime) -> int:
-    """Delete values predicted so long ago that they are scored for good; return how many series."""
+    """Delete values predicted so long ago that they are scored for good, and parts nobody finished; return how many series."""
     actor.must("forecast:write")
+    await models.forget_parts(tx, actor, now=now)
     return await store.forget_values(tx, made_before=now - KEEP_VALUES)
 
 

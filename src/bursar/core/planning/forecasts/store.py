@@ -26,7 +26,7 @@ _COLUMNS = tuple(Values.__dataclass_fields__)
 
 def _run_from(row: Any) -> Run:
     facts = {name: getattr(row, name) for name in Run.__dataclass_fields__}
-    return Run(**(facts | {"grain": Grain(row.grain)}))
+    return Run(**(facts | {"grain": Grain(row.grain), "notes": tuple(row.notes)}))
 
 
 def _values_from(row: Any) -> Values:
@@ -35,7 +35,10 @@ def _values_from(row: Any) -> Values:
 
 async def put(tx: Tx, made: Run, values: Sequence[Values]) -> bool:
     """Store a run with its values; False when the same data was forecast by the same code before."""
-    facts = {name: getattr(made, name) for name in Run.__dataclass_fields__} | {"grain": made.grain.value}
+    facts = {name: getattr(made, name) for name in Run.__dataclass_fields__} | {
+        "grain": made.grain.value,
+        "notes": list(made.notes),
+    }
     insert = pg.insert(run).values(org=tx.org, **facts).on_conflict_do_nothing(constraint="forecast_run_once")
     if await tx.scalar(insert.returning(_r.id)) is None:
         return False

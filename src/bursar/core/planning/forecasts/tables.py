@@ -27,6 +27,9 @@ run = tenant_table(
     sa.Column("windows", sa.Integer, nullable=False),
     sa.Column("coverage80", sa.Float),
     sa.Column("coverage95", sa.Float),
+    sa.Column("model", sa.Text, nullable=False, server_default=""),
+    sa.Column("model_version", sa.Integer),
+    sa.Column("notes", pg.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.UniqueConstraint(
         "org", "source", "grain", "currency", "horizon", "data_hash", "code_version", name="forecast_run_once"
     ),

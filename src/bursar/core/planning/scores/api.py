@@ -1,12 +1,15 @@
 """Models and their record over HTTP."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
 
+from bursar.core.planning.models import service as kept
+from bursar.core.planning.models.service import Listed
 from bursar.core.planning.scores import service
-from bursar.core.planning.scores.service import Line
+from bursar.core.planning.scores.service import Line, Use
 from bursar.core.planning.series.api import SourceName
 from bursar.infra.web import As, Out, TheDb, router
 from bursar.kernel.period import Grain
@@ -18,8 +21,30 @@ ModelId = Annotated[
 ]
 
 
+class CardOut(Out):
+    """What a kept training is; its `artefact` is numbers, checked against `sha256` before it serves."""
+
+    version: int
+    state: Annotated[Literal["serving", "previous", "kept"], "`kept` ones do not serve."]
+    trained_at: datetime
+    window_from: date
+    window_to: date
+    data_hash: str
+    code_version: str
+    sha256: str
+    size_bytes: int
+    parameters: dict[str, str | int | float | list[str]]
+    metrics: dict[str, float]
+    baseline: str
+    baseline_metrics: dict[str, float]
+    seed: int
+
+
 class ModelOut(Out):
-    """A model that led forecasts; `beating` counts the series on which the mix beat the declared baseline."""
+    """A model that led forecasts, or one kept training with its `card`.
+
+    `beating` counts the series on which the mix beat the declared baseline.
+    """
 
     id: str
     version: str
@@ -28,6 +53,7 @@ class ModelOut(Out):
     beating: int
     first_at: datetime
     last_at: datetime
+    card: CardOut | None = None
 
 
 class HeldOut(Out):
@@ -87,6 +113,37 @@ class PerformanceOut(Out):
     alerts: list[AlertOut]
 
 
+def _training(one: Listed, use: Mapping[tuple[str, int], Use]) -> ModelOut:
+    card = one.card
+    trained_at = datetime.fromisoformat(card.trained_at)
+    used = use.get((card.name, card.version), Use(0, 0, trained_at, trained_at))
+    return ModelOut(
+        id=card.name,
+        version=str(card.version),
+        series=used.series,
+        runs=used.runs,
+        beating=round(card.metrics.get("beats_baseline", 0.0) * used.series),
+        first_at=used.first_at,
+        last_at=used.last_at,
+        card=CardOut(
+            version=card.version,
+            state=one.state,
+            trained_at=trained_at,
+            window_from=date.fromisoformat(card.window[0]),
+            window_to=date.fromisoformat(card.window[1]),
+            data_hash=card.data_hash,
+            code_version=card.code_version,
+            sha256=card.sha256,
+            size_bytes=one.size,
+            parameters=dict(card.parameters),
+            metrics=dict(card.metrics),
+            baseline=card.baseline,
+            baseline_metrics=dict(card.baseline_metrics),
+            seed=card.seed,
+        ),
+    )
+
+
 def _held(record: service.Record) -> HeldOut:
     return HeldOut(**{name: getattr(record, name) for name in HeldOut.model_fields})
 
@@ -104,10 +161,14 @@ def _line(line: Line) -> LineOut:
 
 @r.get("/v1/models", right="model:read")
 async def list_models(db: TheDb, actor: As) -> list[ModelOut]:
-    """List the models that led stored forecasts, by version, the last serving first."""
+    """List kept trainings with their cards, then the models that led stored forecasts, the last serving first."""
     async with db.reading(actor) as tx:
         found = await service.models(tx, actor)
-    return [ModelOut(**{name: getattr(one, name) for name in ModelOut.model_fields}) for one in found]
+        trainings = await kept.listed(tx, actor)
+        use = await service.served(tx, actor)
+    return [_training(one, use) for one in trainings] + [
+        ModelOut(**{name: getattr(one, name) for name in ModelOut.model_fields if name != "card"}) for one in found
+    ]
 
 
 @r.get("/v1/models/{id}/performance", right="model:read")

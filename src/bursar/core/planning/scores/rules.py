@@ -1,7 +1,7 @@
 """How stored forecasts held: coverage, WAPE and MASE beside the stored baseline; pure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
@@ -161,6 +161,39 @@ def record(scores: Sequence[Score]) -> Record | None:
         sum(one.error_scaled for one in scores) / periods,
         sum(one.baseline_scaled for one in scores) / periods,
     )
+
+
+DRIFT_PERIODS_MIN = 50
+"""Series times periods that must be over before a kept model is judged by them."""
+
+DRIFT_ERROR_MAX = 1.0
+"""A kept model is out of date when its error is more than this many times the baseline's."""
+
+DRIFT_COVERAGE_MIN = 0.65
+"""It also is when its 80 % intervals held fewer outcomes than this."""
+
+
+def drifted(runs: Iterable[Run], scores: Sequence[Score]) -> dict[str, str]:
+    """Return why a kept model is out of date, by its name, judged by what its newest version predicted.
+
+    Models that hold, and those of which too little is over, are left out.
+    """
+    made: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.model and run.model_version is not None:
+            made[run.model].append(run)
+    out = {}
+    for name, mine in made.items():
+        version = max(run.model_version or 0 for run in mine)
+        ids = {run.id for run in mine if run.model_version == version}
+        held = record([one for one in scores if one.run in ids])
+        if held is None or held.periods < DRIFT_PERIODS_MIN:
+            continue
+        if held.mase > DRIFT_ERROR_MAX * held.baseline_mase:
+            out[name] = f"version {version} errs {held.mase:.2f} against {held.baseline_mase:.2f} of the baseline"
+        elif held.coverage80 < DRIFT_COVERAGE_MIN:
+            out[name] = f"the 80 % intervals of version {version} held {held.coverage80:.0%}"
+    return out
 
 
 @dataclass(frozen=True, slots=True)

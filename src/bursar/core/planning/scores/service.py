@@ -8,17 +8,35 @@ from datetime import date, datetime, timedelta
 from bursar.core.findings import service as findings
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.rules.stored import last_day
+from bursar.core.planning.forecasts.service import Done, Progress
+from bursar.core.planning.models import service as kept
 from bursar.core.planning.scores import rules, store
 from bursar.core.planning.scores.rules import EVERY, Line, Precision, Record
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.service import Hierarchy
 from bursar.infra.db import Database, Tx
+from bursar.infra.fleet import Fleet
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotFound
 from bursar.kernel.period import Grain
 
-__all__ = ["EVERY", "Line", "Model", "Precision", "Record", "live", "models", "performance", "precision", "score_all"]
+__all__ = [
+    "EVERY",
+    "Line",
+    "Model",
+    "Precision",
+    "Record",
+    "Use",
+    "drifted",
+    "live",
+    "models",
+    "performance",
+    "precision",
+    "renew",
+    "score_all",
+    "served",
+]
 
 LATE_DAYS = 40
 """Bills change for this long after their last day; scores of a run are made again until then."""
@@ -40,6 +58,29 @@ class Model:
     beating: int
     first_at: datetime
     last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much a kept training served: series of its newest run, runs, and when."""
+
+    series: int
+    runs: int
+    first_at: datetime
+    last_at: datetime
+
+
+async def served(tx: Tx, actor: Actor) -> dict[tuple[str, int], Use]:
+    """Return how much each kept training served, by name and version."""
+    actor.must("model:read")
+    inside = replace(actor, rights=frozenset({"forecast:read"}))
+    out: dict[tuple[str, int], Use] = {}
+    for run in await forecasts.runs(tx, inside):
+        if run.model_version is not None:
+            key = (run.model, run.model_version)
+            seen = out.get(key, Use(run.series, 0, run.made_at, run.made_at))
+            out[key] = Use(seen.series, seen.runs + 1, min(seen.first_at, run.made_at), max(seen.last_at, run.made_at))
+    return out
 
 
 async def score_all(db: Database, actor: Actor, *, lake: Lake, now: datetime, again: bool = False) -> int:
@@ -90,6 +131,51 @@ def _due(origin: date, end: date, known_until: date, *, never: bool) -> bool:
     return known_until >= origin and (never or known_until <= end + timedelta(days=LATE_DAYS))
 
 
+async def renew(
+    db: Database,
+    actor: Actor,
+    *,
+    lake: Lake,
+    now: datetime,
+    grains: Sequence[Grain] = (),
+    horizon: int | None = None,
+    progress: Progress = forecasts.silent,
+    fleet: Fleet | None = None,
+) -> tuple[list[Done], int]:
+    """Score what is over, then forecast every series; kept models that did not hold are trained anew.
+
+    Opens transactions of its own; what an interrupted call finished is not done again.
+
+    Args:
+        db: The database.
+        actor: Needs ``forecast:read``, ``forecast:write`` and ``series:read``.
+        lake: Where the facts are.
+        now: Instant of the run.
+        grains: Calendars; by default those of each source.
+        horizon: Periods ahead; by default those of the calendar.
+        progress: Awaited with series done, series in all, and what comes next.
+        fleet: Where forecasts are computed.
+
+    Returns:
+        One entry for each panel, and the runs scored.
+    """
+    scored = await score_all(db, actor, lake=lake, now=now)
+    async with db.reading(actor) as tx:
+        reasons = await drifted(tx, actor)
+    done = await forecasts.forecast_all(
+        db,
+        actor,
+        lake=lake,
+        now=now,
+        grains=grains,
+        horizon=horizon,
+        progress=progress,
+        fleet=fleet,
+        drifted=reasons,
+    )
+    return done, scored
+
+
 async def models(tx: Tx, actor: Actor) -> list[Model]:
     """Return the models that led forecasts, the last serving first."""
     actor.must("model:read")
@@ -100,7 +186,7 @@ async def models(tx: Tx, actor: Actor) -> list[Model]:
 
 
 async def performance(tx: Tx, actor: Actor, *, model: str, source: str = "", grain: Grain | None = None) -> list[Line]:
-    """Return how the forecasts led by a model held, or all with ``model`` equal to ``all``.
+    """Return how the forecasts led by a model held, those served by a kept model, or all with ``model`` equal to ``all``.
 
     Returns:
         One entry for each source, calendar and currency with scored periods; empty while nothing is over.
@@ -109,11 +195,14 @@ async def performance(tx: Tx, actor: Actor, *, model: str, source: str = "", gra
         NotFound: No such model ever served here.
     """
     actor.must("model:read")
+    inside = replace(actor, rights=frozenset({"forecast:read"}))
+    known = {run.id: run for run in await forecasts.runs(tx, inside)}
+    if await kept.listed(tx, actor, name=model):
+        scores = await store.scores(tx, source=source, grain=grain)
+        return rules.lines(known, [one for one in scores if one.run in known and known[one.run].model == model])
     if model != EVERY and model not in {one.id for one in await models(tx, actor)}:
         raise NotFound("model", model)
     scores = await store.scores(tx, leader="" if model == EVERY else model, source=source, grain=grain)
-    inside = replace(actor, rights=frozenset({"forecast:read"}))
-    known = {run.id: run for run in await forecasts.runs(tx, inside)}
     return rules.lines(known, [one for one in scores if one.run in known])
 
 
@@ -122,6 +211,13 @@ async def live(tx: Tx, *, source: str, grain: Grain, currency: str) -> Record | 
     inside = replace(tx.actor, rights=frozenset({"forecast:read"}))
     known = {run.id for run in await forecasts.runs(tx, inside) if run.currency == currency}
     return rules.record([one for one in await store.scores(tx, source=source, grain=grain) if one.run in known])
+
+
+async def drifted(tx: Tx, actor: Actor) -> dict[str, str]:
+    """Return why a kept model is out of date, by its name, judged by what it really predicted."""
+    actor.must("forecast:write")
+    inside = replace(actor, rights=frozenset({"forecast:read"}))
+    return rules.drifted(await forecasts.runs(tx, inside), await store.scores(tx))
 
 
 async def precision(tx: Tx, actor: Actor) -> Sequence[Precision]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
+from bursar.core.planning.calendars.rules import Planned
 from bursar.core.planning.series.rules import Hierarchy
 from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
@@ -16,7 +17,7 @@ from bursar.kernel.series import Floats, Ints, Panel, calendar
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast.history import SEASONS, fill_gaps, seasonal_scale
 from bursar.ml.forecast.naive import SeasonalNaive
-from bursar.ml.forecast.panel import CALL_SERIES_MAX, ForecastResult, forecast_panel, history_of
+from bursar.ml.forecast.panel import CALL_SERIES_MAX, ForecastResult, history_of
 from bursar.ml.reconcile import Tree, bottom_up, least_change, to_minor_units
 
 PLACES = 4
@@ -61,6 +62,9 @@ class Run:
         windows: Backtest windows; 0 where the history was too short.
         coverage80: Share of held-out backtest outcomes inside the 80 % interval.
         coverage95: The same for 95 %.
+        model: Name of the kept model that served; empty when none did.
+        model_version: Its version.
+        notes: Which training served and why not a newer one; which holidays and events counted.
     """
 
     id: UUID
@@ -80,6 +84,9 @@ class Run:
     windows: int
     coverage80: float | None
     coverage95: float | None
+    model: str = ""
+    model_version: int | None = None
+    notes: Sequence[str] = ()
 
     @property
     def starts(self) -> list[date]:
@@ -132,48 +139,78 @@ def amount_of(units: int) -> Decimal:
     return Decimal(units).scaleb(-PLACES)
 
 
-def data_hash(tree: Hierarchy, horizon: int) -> str:
-    """Return the SHA-256 of everything a forecast depends on besides the code."""
+def data_hash(tree: Hierarchy, horizon: int, planned: Planned) -> str:
+    """Return the SHA-256 of everything a forecast depends on besides the code and the kept model."""
     panel = tree.panel
     digest = hashlib.sha256()
-    head = f"{tree.source}\0{panel.grain}\0{panel.currency}\0{horizon}\0{SEED}\0".encode()
+    head = f"{tree.source}\0{panel.grain}\0{panel.currency}\0{horizon}\0{SEED}\0{planned.digest()}\0".encode()
     for part in (head, "\0".join(panel.keys).encode(), panel.starts.tobytes(), panel.indptr.tobytes()):
         digest.update(part)
     digest.update(panel.values.tobytes())
     return digest.hexdigest()
 
 
-def make(tree: Hierarchy, horizon: int) -> Made:
-    """Forecast every node, reconcile the tree and turn it into stored values.
+def make(tree: Hierarchy, result: ForecastResult, planned: Planned) -> Made:
+    """Add what is planned, reconcile the tree and turn a forecast of every node into stored values.
 
     Args:
         tree: Of one source, currency and calendar.
-        horizon: Periods ahead.
+        result: For its series, in its order.
+        planned: Events with an amount are added to their series and everything above it.
 
     Raises:
         Invalid: An amount is too large to be stored.
     """
-    panel = tree.panel
-    results = [forecast_panel(part, horizon, seed=SEED) for part in _calls(panel)]
+    panel, horizon = tree.panel, len(result.times)
     baseline = np.concatenate([_baseline(part, horizon) for part in _calls(panel)])
-    joined = {
-        name: np.concatenate([getattr(one, name) for one in results])
-        for name in ("mean", "lower80", "upper80", "lower95", "upper95")
-    }
+    ends = {name: getattr(result, name) + known_amounts(tree, result, planned) for name in _ENDS}
     scale = np.concatenate([_scale(part) for part in _calls(panel)])
     floor = np.array([float(panel.series(row).min()) >= 0 for row in range(len(panel))])
-    units = stored_units(tree.tree, joined, floor)
+    units = stored_units(tree.tree, ends, floor)
     units["baseline"] = np.rint(baseline * 10**PLACES).astype(np.int64)
-    first = results[0]
     return Made(
-        first.times[0].astype("datetime64[D]").astype(object),
+        result.times[0].astype("datetime64[D]").astype(object),
         panel.starts.min().astype("datetime64[D]").astype(object),
-        first.baseline,
-        len(first.origins),
-        _coverage(results, 0.8),
-        _coverage(results, 0.95),
-        tuple(_values(tree, results, units, scale)),
+        result.baseline,
+        len(result.origins),
+        result.coverage.get(0.8),
+        result.coverage.get(0.95),
+        tuple(_values(tree, result, units, scale)),
     )
+
+
+def known_amounts(tree: Hierarchy, result: ForecastResult, planned: Planned) -> Floats:
+    """Return what planned events add to each series and period, shape (n, horizon), major units.
+
+    The amount of a series with children falls on its leaves in proportion to their forecasts, so that what is added adds up.
+    """
+    out = np.zeros_like(result.mean)
+    under = _leaves(tree)
+    edges = np.append(result.times, calendar(result.times[0], tree.panel.grain, len(result.times) + 1)[-1])
+    for event in planned.events:
+        row = tree.row(event.series) if event.series else 0
+        if event.amount is None or row is None or event.currency != tree.panel.currency:
+            continue
+        for day in event.days:
+            step = int(np.searchsorted(edges, np.datetime64(day, "h"), side="right")) - 1
+            if 0 <= step < len(result.times):
+                mine = under[row]
+                size = np.abs(result.mean[mine, step])
+                share = size / size.sum() if size.sum() > 0 else np.full(len(mine), 1 / len(mine))
+                out[mine, step] += float(event.amount) * share
+    return bottom_up(tree.tree, out)
+
+
+def _leaves(tree: Hierarchy) -> list[list[int]]:
+    """Return the rows of the leaves under each row; a leaf stands for itself."""
+    parents = set(tree.parent.tolist())
+    out: list[list[int]] = [[] for _ in tree.ids]
+    for leaf in range(len(tree.ids)):
+        above = leaf
+        while leaf not in parents and above >= 0:
+            out[above].append(leaf)
+            above = int(tree.parent[above])
+    return out
 
 
 def _calls(panel: Panel) -> list[Panel]:
@@ -239,41 +276,31 @@ def stored_units(
     return out
 
 
-def _coverage(results: Sequence[ForecastResult], level: float) -> float | None:
-    """Return the backtest coverage weighted by the number of series; None where nothing was backtested."""
-    known = [(one.coverage[level], len(one.keys)) for one in results if level in one.coverage]
-    known = [(share, count) for share, count in known if not np.isnan(share)]
-    whole = sum(count for _, count in known)
-    return sum(share * count for share, count in known) / whole if whole else None
-
-
-def _values(tree: Hierarchy, results: Sequence[ForecastResult], units: dict[str, Ints], scale: Floats) -> list[Values]:
+def _values(tree: Hierarchy, result: ForecastResult, units: dict[str, Ints], scale: Floats) -> list[Values]:
     out = []
-    row = 0
-    for result in results:
-        for at in range(len(result.keys)):
-            parent = int(tree.parent[row])
-            out.append(
-                Values(
-                    tree.ids[row],
-                    tree.panel.keys[row],
-                    tree.levels[row],
-                    tree.ids[parent] if parent >= 0 else "",
-                    result.served_by(at),
-                    result.models[int(np.argmax(result.weights[at]))],
-                    bool(result.beats_baseline[at]),
-                    bool(result.cold[at]),
-                    _number(result.error[at]),
-                    _number(result.baseline_error[at]),
-                    float(scale[row]),
-                    **{name: units[name][row].tolist() for name in _ARRAYS},
-                )
+    for row, key in enumerate(result.keys):
+        parent = int(tree.parent[row])
+        out.append(
+            Values(
+                tree.ids[row],
+                key,
+                tree.levels[row],
+                tree.ids[parent] if parent >= 0 else "",
+                result.served_by(row),
+                result.models[int(np.argmax(result.weights[row]))],
+                bool(result.beats_baseline[row]),
+                bool(result.cold[row]),
+                _number(result.error[row]),
+                _number(result.baseline_error[row]),
+                float(scale[row]),
+                **{name: units[name][row].tolist() for name in _ARRAYS},
             )
-            row += 1
+        )
     return out
 
 
-_ARRAYS = ("mean", "lower80", "upper80", "lower95", "upper95", "baseline")
+_ENDS = ("mean", "lower80", "upper80", "lower95", "upper95")
+_ARRAYS = (*_ENDS, "baseline")
 
 
 def _number(value: float) -> float | None:
