@@ -8,9 +8,8 @@ from pydantic import Field
 
 from bursar.core.planning.calendars import rules, service
 from bursar.core.planning.calendars.service import Event, Planned
-from bursar.core.planning.series.api import Day
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, In, Out, TheDb, router
+from bursar.infra.web import As, Day, In, Out, TheDb, router
 
 r = router("calendar", tag="Forecasts", about="Holidays and planned events that forecasts count with.")
 
