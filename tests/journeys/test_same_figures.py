@@ -1,5 +1,8 @@
 """One metric with one filter is one figure: on the command line, over HTTP, in the report and over MCP."""
 
+import asyncio
+import csv
+import io
 import json
 import os
 import re
@@ -8,19 +11,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import polars as pl
 import pytest
 from lxml import html as markup
 
 from bursar import wiring
 from bursar.core.identity.keys import service as keys
+from bursar.core.planning.forecasts import service as forecasts
 from bursar.infra.clock import utc_now
 from bursar.kernel.actor import Actor
+from bursar.kernel.period import Grain
 from bursar.reports.html import money
 from bursar.reports.mcp.desk import Desk
 from bursar.reports.mcp.server import call, tools
@@ -51,6 +57,7 @@ class Ways:
     """One organisation asked in four ways.
 
     Attributes:
+        home: Where the organisation lives.
         cli: What ``bursar review --json`` printed.
         listed: What ``bursar findings --json`` printed.
         page: The report that the same review wrote.
@@ -58,6 +65,7 @@ class Ways:
         desk: What MCP tools work with.
     """
 
+    home: Path
     cli: dict[str, Any]
     listed: list[dict[str, Any]]
     page: Any
@@ -68,6 +76,29 @@ class Ways:
         answer = await self.web.get(path, params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = await self.web.post(path, json=body)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    async def explained(self, token: str, *, console: bool = False) -> dict[str, Any]:
+        """Resolve a token over HTTP and MCP, and at the console where asked; all must say the same and add up."""
+        web = await self.get(f"/v1/trace/{token}")
+        mcp = await self.tool("explain_figure", trace=token)
+        assert (mcp["title"], mcp["formula"], mcp["rows_total"]) == (web["title"], web["formula"], web["rows_total"])
+        assert mcp["figure"] == web["figure"] | {"trace": token}
+        assert [(one["label"], one["amount"]) for one in mcp["parts"]] == [
+            (one["label"], one["amount"]) for one in web["parts"]
+        ]
+        assert [(one["file"], one["row"]) for one in mcp["rows"]] == [(one["file"], one["row"]) for one in web["rows"]]
+        if console:
+            cli = await asyncio.to_thread(bursar, self.home, "explain", token, "--json")
+            told = json.loads(cli)
+            assert (told["title"], told["figure"]) == (web["title"], web["figure"])
+            assert told["evidence"]["formula"] == web["formula"]
+            assert [part["amount"] for part in told["evidence"]["parts"]] == [part["amount"] for part in web["parts"]]
+        return dict(web)
 
     async def tool(self, name: str, **arguments: Any) -> dict[str, Any]:
         answer = await call(self.desk, tools(allow_actions=False), name, arguments)
@@ -95,13 +126,22 @@ async def ways(folder: Path) -> AsyncIterator[Ways]:
         actor = await wiring.local_actor(house)
         transport = httpx2.ASGITransport(app=wiring.app(house), client=("127.0.0.1", 1))
         headers = {"authorization": f"Bearer {await _key(house, actor)}"}
-        desk = Desk(house.db, house.lake, actor, utc_now, b"s" * 32)
+        desk = Desk(house.db, house.lake, actor, utc_now, b"s" * 32, wiring.tracer(house, actor.org))
         async with httpx2.AsyncClient(transport=transport, base_url=house.settings.url, headers=headers) as web:
-            yield Ways(cli, listed, markup.parse(folder / "report.html"), web, desk)
+            yield Ways(home, cli, listed, markup.parse(folder / "report.html"), web, desk)
 
 
 async def _key(house: wiring.House, actor: Actor) -> str:
-    scopes = ["finding:read", "intake:read", "cost:read", "bank:read"]
+    scopes = ["finding:read", "intake:read", "cost:read", "bank:read", "transaction:read", "transaction:write"]
+    scopes += [
+        "budget:read",
+        "budget:write",
+        "series:read",
+        "forecast:read",
+        "ledger:read",
+        "ledger:write",
+        "party:write",
+    ]
     async with house.db.writing(actor) as tx:
         _, text = await keys.make(tx, actor, name="same", scopes=scopes, networks=(), days=1, now=utc_now())
     return text
@@ -112,12 +152,14 @@ async def test_money_worth_acting_on_is_one_figure(ways: Ways) -> None:
     cli = [{fact: total[fact] for fact in facts} for total in ways.cli["worth"]]
     web = [{fact: total[fact] for fact in facts} for total in await ways.get("/v1/findings/totals")]
     mcp = [{fact: total[fact] for fact in facts} for total in (await ways.tool("list_findings"))["totals"]]
+    traces = ways.page.xpath("//header//ul[@class='figures']/li/strong/@data-trace")
     page = [
         " ".join(node.text_content().split()) for node in ways.page.xpath("//header//ul[@class='figures']/li/strong")
     ]
 
     assert cli
     assert cli == web == mcp
+    assert traces == [total["worth"]["trace"] for total in cli]
     assert page == [f"{Decimal(total['worth']['amount']):,.0f} {total['worth']['currency']}" for total in cli]
 
 
@@ -177,6 +219,44 @@ async def test_cost_of_a_period_is_one_figure(ways: Ways) -> None:
         ] == [(one["values"], one["sum"]["amount"], one["sum"]["currency"], one["rows"]) for one in mcp["data"]]
 
 
+async def test_cost_is_one_figure_at_the_console_and_in_exports(ways: Ways) -> None:
+    by, where = ["provider", "month"], "charge = Usage"
+    web = await ways.get("/v1/cloud/costs", **SPAN, by=by, filter=where)
+    asked = ["costs", "--from", SPAN["from"], "--to", SPAN["to"], "--filter", where, "--by", by[0], "--by", by[1]]
+    told = json.loads(await asyncio.to_thread(bursar, ways.home, *asked, "--json"))
+    printed = list(csv.DictReader(io.StringIO(await asyncio.to_thread(bursar, ways.home, *asked, "--csv"))))
+    sent = await ways.web.get("/v1/cloud/costs/export", params={**SPAN, "by": by, "filter": where, "form": "csv"})
+    typed = await ways.web.get("/v1/cloud/costs/export", params={**SPAN, "by": by, "filter": where, "form": "parquet"})
+
+    assert told == web["data"]
+    rows = [[*one["values"], one["cost"]["currency"], one["cost"]["amount"], str(one["lines"])] for one in told]
+    assert [list(row.values()) for row in printed] == rows
+    assert list(csv.reader(io.StringIO(sent.text)))[1:] == rows
+    assert sent.headers["content-type"].startswith("text/csv")
+    frame = pl.read_parquet(io.BytesIO(typed.content))
+    assert [[*row[:-2], f"{row[-2]:f}", str(row[-1])] for row in frame.iter_rows()] == rows
+
+
+async def test_exported_findings_and_transactions_are_those_listed(ways: Ways) -> None:
+    sent = await ways.web.get("/v1/findings/export", params=SURE)
+    rows = list(csv.DictReader(io.StringIO(sent.text)))
+    assert [(row["id"], Decimal(row["counted"]), row["currency"]) for row in rows] == [
+        (one["id"], Decimal(one["counted"]["amount"]), one["counted"]["currency"]) for one in ways.cli["findings"]
+    ]
+
+    await ways.post("/v1/transactions/derive", {})
+    for where in ({}, {"q": "brandt", "since": "2026-01-01"}):
+        listed: list[tuple[str, Decimal]] = []
+        page: dict[str, Any] = {"next": ""}
+        while page["next"] is not None:
+            after = {"after": page["next"]} if page["next"] else {}
+            page = await ways.get("/v1/transactions", limit=200, **where, **after)
+            listed += [(one["id"], Decimal(one["amount"]["amount"])) for one in page["data"]]
+        typed = await ways.web.get("/v1/transactions/export", params={**where, "form": "parquet"})
+        frame = pl.read_parquet(io.BytesIO(typed.content))
+        assert list(zip(frame["id"], frame["amount"], strict=True)) == listed
+
+
 async def test_what_was_read_is_one_figure(ways: Ways) -> None:
     """Totals of the imports over HTTP and on the command line equal the sums of the rows that MCP finds."""
     every = {"from": "2000-01-01", "to": "2100-01-01"}
@@ -197,3 +277,194 @@ async def test_what_was_read_is_one_figure(ways: Ways) -> None:
             read[total["currency"]] = read.get(total["currency"], Decimal(0)) + Decimal(total["amount"])
     assert read
     assert rows == read
+
+
+def parts_sum(told: dict[str, Any]) -> Decimal:
+    return sum((Decimal(part["amount"]) for part in told["parts"]), Decimal(0))
+
+
+def figure(amount: dict[str, Any]) -> dict[str, Any]:
+    return {"amount": amount["amount"], "currency": amount["currency"]}
+
+
+async def test_every_cost_leads_to_its_lines_in_every_way(ways: Ways) -> None:
+    for at, by in enumerate(([], ["provider", "month"], ["service", "tag:team"])):
+        web = await ways.get("/v1/cloud/costs", **SPAN, by=by, filter="charge = Usage")
+        mcp = await ways.tool("query_money", source="cost", by=by, limit=200, filter="charge = Usage", **SPAN)
+
+        assert [one["cost"] for one in web["data"]] == [one["sum"] for one in mcp["data"]]
+        for group in web["data"][:3]:
+            told = await ways.explained(group["cost"]["trace"], console=at == 0)
+            assert told["figure"] == figure(group["cost"])
+            assert parts_sum(told) == Decimal(group["cost"]["amount"])
+            assert told["rows_total"] == group["lines"]
+            assert all(row["file"] and row["row"] for row in told["rows"])
+
+
+async def test_a_line_named_by_a_trace_stands_in_its_file(ways: Ways, folder: Path) -> None:
+    """The text of a row is found in the very line of the very file that its trace names."""
+    [first] = (await ways.get("/v1/cloud/costs", **SPAN, filter="provider = azure"))["data"]
+    told = await ways.explained(first["cost"]["trace"])
+
+    for row in told["rows"][:10]:
+        lines = (folder / "exports" / row["file"]).read_text(encoding="utf-8").splitlines()
+        assert row["text"].rsplit(" ", 1)[1] in lines[row["row"] - 1]
+        assert row["amount"]["amount"].rstrip("0") in lines[row["row"] - 1]
+
+
+async def test_every_amount_of_a_bridge_is_explained_alike(ways: Ways) -> None:
+    days = {"old_from": "2026-03-01", "old_to": "2026-04-01", "new_from": "2026-06-01", "new_to": "2026-07-01"}
+    rates = [{"currency": "EUR", "old": "1.08", "new": "1.10"}]
+    web = await ways.post("/v1/cloud/bridge", days | {"currency": "USD", "rates": rates})
+
+    shown = [web["old"], web["new"], web["rest"], *(one["amount"] for one in (*web["causes"], *web["movers"][:4]))]
+    for at, amount in enumerate(shown):
+        told = await ways.explained(amount["trace"], console=at == 0)
+        assert told["figure"] == figure(amount)
+        if told["parts"]:
+            assert parts_sum(told) == Decimal(amount["amount"])
+    old = await ways.explained(web["old"]["trace"])
+    assert [(one["id"], one["price"]["amount"], one["day"]) for one in old["prices"]] == [
+        ("EUR/USD", "1.08", "2026-03-01"),
+        ("EUR/USD", "1.10", "2026-06-01"),
+    ]
+
+    same = await ways.post("/v1/cloud/bridge", days | {"currency": "USD", "filter": "currency = USD"})
+    mcp = await ways.tool("compare_periods", currency="USD", filter="currency = USD", **days)
+    assert [mcp["old"], mcp["new"], mcp["movers_left_out"]] == [same["old"], same["new"], same["rest"]]
+    assert [one["trace"] for one in mcp["causes"]] == [one["amount"]["trace"] for one in same["causes"]]
+
+
+async def test_money_worth_acting_on_is_the_sum_of_its_findings(ways: Ways) -> None:
+    web = await ways.get("/v1/findings/totals")
+    for at, total in enumerate(web):
+        for part in ("worth", "low", "high", "overlap"):
+            told = await ways.explained(total[part]["trace"], console=at == 0 and part == "worth")
+            assert told["figure"] == figure(total[part])
+            assert parts_sum(told) == Decimal(total[part]["amount"])
+            assert len(told["parts"]) == total["findings"]
+
+
+async def test_a_finding_is_its_own_trace(ways: Ways) -> None:
+    name = ways.cli["findings"][0]["id"]
+
+    told = await ways.explained(name)
+
+    assert told["figure"] == figure(ways.cli["findings"][0]["worth"])
+
+
+async def test_bank_sums_and_transactions_lead_to_their_statements(ways: Ways) -> None:
+    mcp = await ways.tool("query_money", source="bank", by=["account"], **SPAN)
+    for at, group in enumerate(mcp["data"]):
+        told = await ways.explained(group["sum"]["trace"], console=at == 0)
+        assert told["figure"] == figure(group["sum"])
+        assert parts_sum(told) == Decimal(group["sum"]["amount"])
+        assert told["rows_total"] == group["rows"]
+    await ways.post("/v1/transactions/derive", {})
+    for one in (await ways.get("/v1/transactions", limit=3))["data"]:
+        told = await ways.explained(one["amount"]["trace"])
+        assert Decimal(told["figure"]["amount"]) == Decimal(one["amount"]["amount"]) == parts_sum(told)
+        assert [row["row"] for row in told["rows"]] == [one["row"]]
+
+
+async def test_a_budget_and_a_series_lead_to_the_lines_they_sum(ways: Ways) -> None:
+    budget = {"name": "AWS", "filter": {"provider": ["aws"]}, "amount": {"amount": "100.00", "currency": "USD"}}
+    made = await ways.post("/v1/budgets", budget | {"start": "2026-01-01", "roll_over": "both"})
+    status = await ways.get(f"/v1/budgets/{made['id']}/status", day="2026-06-10")
+
+    named = [name for name, value in status.items() if isinstance(value, dict)]
+    assert {"allowed", "carried", "actual", "committed"} <= set(named)
+    for at, amount in enumerate([*(status[name] for name in named), *status["others"]]):
+        told = await ways.explained(amount["trace"], console=at == 0)
+        assert told["figure"] == figure(amount)
+        assert not told["parts"] or parts_sum(told) == Decimal(amount["amount"])
+    cost = await ways.get(
+        "/v1/cloud/costs", **{"from": "2026-06-01", "to": "2026-07-01"}, filter="provider = aws and charge = Usage"
+    )
+    assert status["actual"]["amount"] != "0.00"
+    assert Decimal(status["actual"]["amount"]) == round(Decimal(cost["data"][0]["cost"]["amount"]), 2)
+
+
+async def test_the_history_beside_a_forecast_leads_to_its_lines(ways: Ways) -> None:
+    await forecasts.forecast_all(
+        ways.desk.db, ways.desk.actor, lake=ways.desk.lake, now=utc_now(), grains=[Grain.WEEK, Grain.MONTH]
+    )
+    for source, grain in (("bank", "week"), ("cost", "month")):
+        found = (await ways.get("/v1/series", source=source, grain=grain, limit=200))["data"]
+        for one in (found[0], found[-1]):
+            forecast = await ways.get(f"/v1/series/{one['key']}/forecast", grain=grain)
+            for past in forecast["history"][-2:]:
+                told = await ways.explained(past["trace"])
+                assert told["figure"] == {"amount": past["amount"], "currency": one["currency"]}
+                assert parts_sum(told) == Decimal(past["amount"])
+                assert all(row["file"] and row["row"] for row in told["rows"])
+
+
+async def test_the_books_lead_to_their_transfers_and_rates(ways: Ways) -> None:
+    ids = {}
+    for code, kind, currency in (
+        ("asset:bank", "asset", "EUR"),
+        ("income:sales", "income", "EUR"),
+        ("asset:usd", "asset", "USD"),
+        ("income:usd", "income", "USD"),
+    ):
+        account = {"code": code, "kind": kind, "currency": currency}
+        ids[code] = (await ways.post("/v1/ledger/accounts", account))["id"]
+    for key, debit, credit, amount, currency in (
+        ("k1", "asset:bank", "income:sales", "120.50", "EUR"),
+        ("k2", "income:sales", "asset:bank", "20.25", "EUR"),
+        ("k3", "asset:usd", "income:usd", "10.00", "USD"),
+    ):
+        moved = {"key": key, "debit": ids[debit], "credit": ids[credit], "value_day": "2026-05-05"}
+        await ways.post("/v1/ledger/transfers", moved | {"amount": {"amount": amount, "currency": currency}})
+    rate = {"base": "USD", "quote": "EUR", "day": "2026-05-04", "rate": "0.9", "source": "central bank"}
+    await ways.post("/v1/ledger/rates", rate)
+
+    shown = [
+        (await ways.get(f"/v1/ledger/accounts/{ids['asset:bank']}"))[name] for name in ("balance", "debits_posted")
+    ]
+    sheet = await ways.get("/v1/books/balance-sheet", on="2026-05-31")
+    shown += [*sheet["earnings"], *(one["total"] for one in sheet["sections"])]
+    shown += [line["balance"] for one in sheet["sections"] for line in one["lines"]]
+    shown += (await ways.get("/v1/books/trial-balance"))["totals"]
+    worth = await ways.get("/v1/books/revaluation", on="2026-05-31", into="EUR")
+    shown += [one["worth"] for one in worth["worth"]]
+    for at, amount in enumerate(shown):
+        told = await ways.explained(amount["trace"], console=at == 0)
+        assert told["figure"] == figure(amount)
+        assert parts_sum(told) == Decimal(amount["amount"])
+    [usd] = [one["worth"] for one in worth["worth"] if one["account"] == ids["asset:usd"]]
+    told = await ways.explained(usd["trace"])
+    assert (told["prices"][0]["id"], told["prices"][0]["day"], told["prices"][0]["source"]) == (
+        "USD/EUR",
+        "2026-05-04",
+        "central bank",
+    )
+
+
+async def test_a_changed_or_foreign_token_is_refused_in_every_way(ways: Ways) -> None:
+    [total, *_] = await ways.get("/v1/findings/totals")
+    good = total["worth"]["trace"]
+    broken = good[:-3] + ("AAA" if good[-3:] != "AAA" else "BBB")
+
+    web = await ways.web.get(f"/v1/trace/{broken}")
+    mcp = await call(ways.desk, tools(allow_actions=False), "explain_figure", {"trace": broken})
+
+    assert (web.status_code, web.json()["code"]) == (422, "invalid")
+    assert mcp.refused
+    with pytest.raises(AssertionError, match="not a trace token"):
+        bursar(ways.home, "explain", broken)
+
+
+async def test_a_token_gives_no_right(ways: Ways) -> None:
+    """Whoever may not ask the question may not have its answer by its token."""
+    [first, *_] = (await ways.get("/v1/cloud/costs", **SPAN))["data"]
+    poor = Desk(
+        ways.desk.db, ways.desk.lake, replace(ways.desk.actor, rights=frozenset({"finding:read"})), utc_now, b"s" * 32,
+        ways.desk.tracer,
+    )  # fmt: skip
+
+    answer = await call(poor, tools(allow_actions=False), "explain_figure", {"trace": first["cost"]["trace"]})
+
+    assert answer.refused
+    assert "cost:read" in answer.facts["what"]

@@ -12,6 +12,7 @@ import pytest
 
 from bursar.core.findings.rules import Kept
 from bursar.core.intake.rules import Balance, Batch, BatchState
+from bursar.infra.traces import Tracer
 from bursar.kernel.errors import Problem
 from bursar.kernel.finding import Evidence, Finding, FindingState, Part, PriceUsed, SourceRow
 from bursar.kernel.money import Money
@@ -21,6 +22,7 @@ from bursar.reports.html import exact, money, render, visible
 from bursar.reports.review import Review, made
 
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
+TRACER = Tracer(b"k" * 32, uuid4())
 NASTY = '<script>alert("x")</script> =1+1 \u202e gnp.exe'
 
 
@@ -83,6 +85,7 @@ def review() -> Review:
         [batch("a.xml"), batch("b.bin", state=BatchState.REFUSED)],
         [kept(1), kept(2, sure=0.4), kept(3, title=NASTY, chart=False)],
         seconds=1.5,
+        tracer=TRACER,
     )
 
 
@@ -104,7 +107,7 @@ def test_report_shows_foreign_text_harmlessly() -> None:
 
 
 def test_report_of_nothing_says_so() -> None:
-    html = render(made([], [], seconds=0), made_at=NOW, organisation="x")
+    html = render(made([], [], seconds=0, tracer=TRACER), made_at=NOW, organisation="x")
 
     assert "Nothing worth acting on was found" in html
 

@@ -1,6 +1,7 @@
 """The inbox on the command line: list, explain, act, undo."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ from bursar.cli.main import OK
 
 if TYPE_CHECKING:
     from bursar.core.findings.service import Kept
-    from bursar.kernel.finding import SourceRow
+    from bursar.kernel.finding import Evidence, SourceRow
     from bursar.wiring import House
 
 ROWS_SHOWN = 12
@@ -63,7 +64,14 @@ def findings(everything: bool, kind: str, as_json: bool, org: str | None) -> int
 @json_option
 @org_option
 def explain(name: str, everything: bool, as_json: bool, org: str | None) -> int:
-    """Show why finding NAME (such as F1) is worth what it says: formula, exact parts, prices, source rows."""
+    """Show where a figure comes from: formula, exact parts, prices, source rows.
+
+    NAME is the id of a finding (such as F1), or the trace token that stands beside any amount in an answer.
+    """
+    from bursar.infra.traces import PREFIX
+
+    if name.startswith(PREFIX):
+        return _explain_figure(name, everything=everything, as_json=as_json, org=org)
     from bursar import wiring
     from bursar.cli.review import finding_dict
     from bursar.core.findings import service
@@ -75,35 +83,68 @@ def explain(name: str, everything: bool, as_json: bool, org: str | None) -> int:
 
     kept = running.in_house(use)
     if as_json:
-        from bursar.core.findings.service import evidence_dict
-
-        running.print_json(finding_dict(kept) | {"evidence": evidence_dict(kept)})
+        running.print_json(finding_dict(kept) | {"evidence": service.evidence_dict(kept)})
     else:
         click.echo("\n".join(explained(kept, everything=everything)))
+    return OK
+
+
+def _explain_figure(token: str, *, everything: bool, as_json: bool, org: str | None) -> int:
+    from bursar import wiring
+    from bursar.core.findings.service import evidence_to_json
+    from bursar.infra.clock import utc_now
+    from bursar.reports.trace.answer import Asking, Traced
+    from bursar.reports.trace.resolve import resolve
+
+    async def use(house: "House") -> Traced:
+        actor = await wiring.local_actor(house, org)
+        async with house.db.reading(actor) as tx:
+            asking = Asking(tx, actor, house.lake, utc_now())
+            return await resolve(asking, wiring.tracer(house, actor.org), token)
+
+    found = running.in_house(use)
+    if as_json:
+        figure = {"amount": f"{found.amount:f}", "currency": found.currency}
+        evidence = evidence_to_json(found.evidence)
+        running.print_json({"title": found.title, "figure": figure, "evidence": evidence})
+        return OK
+    head = [f"{printable(found.title)}  {found.amount:,f} {found.currency}", ""]
+    click.echo("\n".join([*head, *_evidence(found.evidence, found.amount, found.currency, everything=everything)]))
     return OK
 
 
 def explained(kept: "Kept", *, everything: bool = False) -> list[str]:
     """Return the explanation of a finding as lines for a terminal."""
     say = running.chosen.command
-    finding, evidence = kept.finding, kept.finding.evidence
-    worth = finding.worth
+    finding, worth = kept.finding, kept.finding.worth
     head = f"{kept.name}  {finding.title}"
     figure = f"{worth.amount:,.2f} {worth.currency} {'a year' if finding.recurring else 'once'}"
     lines = [
-        f"{head:<64} {figure}, {finding.confidence:.0%} sure",
+        f"{printable(head):<64} {figure}, {finding.confidence:.0%} sure",
         f"    {finding.kind}, {finding.period}, {kept.state.value}",
         f"    {finding.action}",
         "",
-        f"    {evidence.formula}",
+        *_evidence(finding.evidence, worth.amount, worth.currency, everything=everything),
     ]
-    total = sum((part.amount for part in evidence.parts), start=type(worth.amount)(0))
-    places = max((-int(part.amount.as_tuple().exponent) for part in evidence.parts), default=2)
+    if kept.counted != worth:
+        lines += [
+            "",
+            f"    Counted as {kept.counted.amount:,.2f}: the rest overlaps other findings on {finding.resource}.",
+        ]
+    lines += ["", f'    Wrong? `{say} dismiss {kept.name} --because "…"`, taken back with `{say} undo`']
+    return lines
+
+
+def _evidence(evidence: "Evidence", amount: Decimal, currency: str, *, everything: bool) -> list[str]:
+    """Return formula, parts with their sum, prices and source rows as lines for a terminal."""
+    lines = [f"    {printable(evidence.formula)}"]
+    total = sum((part.amount for part in evidence.parts), start=Decimal(0))
+    places = max((-int(part.amount.normalize().as_tuple().exponent) for part in evidence.parts), default=2)
     shown = max(2, min(places, 8))
-    lines += [f"    {part.amount:>18,.{shown}f} {worth.currency}  {part.label}" for part in evidence.parts]
+    lines += [f"    {part.amount:>18,.{shown}f} {currency}  {printable(part.label)}" for part in evidence.parts]
     if evidence.parts:
-        exact = "exact" if total == worth.amount else f"rounded to {worth.amount:,.2f}"
-        lines.append(f"    {total:>18,.{shown}f} {worth.currency}  together, {exact}")
+        exact = "exact" if total == amount else f"rounded to {amount:,.2f}"
+        lines.append(f"    {total:>18,.{shown}f} {currency}  together, {exact}")
     for price in evidence.prices:
         lines.append(
             f"    price {price.amount:f} {price.currency} per {price.unit} of {price.day} ({price.source}, {price.id})"
@@ -114,12 +155,6 @@ def explained(kept: "Kept", *, everything: bool = False) -> list[str]:
         lines += [_source_line(row) for row in rows]
         if evidence.rows_total > len(rows):
             lines.append(f"    … {evidence.rows_total - len(rows):,} more")
-    if kept.counted != worth:
-        lines += [
-            "",
-            f"    Counted as {kept.counted.amount:,.2f}: the rest overlaps other findings on {finding.resource}.",
-        ]
-    lines += ["", f'    Wrong? `{say} dismiss {kept.name} --because "…"`, taken back with `{say} undo`']
     return lines
 
 

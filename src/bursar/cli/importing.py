@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from bursar.kernel.errors import Problem
     from bursar.wiring import House
 
-PAGE = 200
+BATCHES_MAX = 20_000
+"""Most imports listed."""
 
 rehash_option = click.option(
     "--rehash", is_flag=True, help="Read every file, also where its place, size and times are those of the last import."
@@ -78,7 +79,7 @@ def batches(as_json: bool, org: str | None) -> int:
     async def use(house: "House") -> "list[Batch]":
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            return await service.history(tx, actor, limit=PAGE)
+            return await service.history(tx, actor, limit=BATCHES_MAX)
 
     found = running.in_house(use)
     if as_json:
@@ -100,7 +101,9 @@ async def _batch_named(house: "House", prefix: str, org: str | None) -> UUID:
     actor = await wiring.local_actor(house, org)
     async with house.db.reading(actor) as tx:
         fitting = [
-            batch.id for batch in await service.history(tx, actor, limit=20_000) if str(batch.id).startswith(prefix)
+            batch.id
+            for batch in await service.history(tx, actor, limit=BATCHES_MAX)
+            if str(batch.id).startswith(prefix)
         ]
     if not fitting:
         raise NotFound("batch", prefix)
@@ -121,16 +124,11 @@ def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None) ->
 
     async def use(house: "House") -> "list[Problem]":
         actor = await wiring.local_actor(house, org)
-        if batch:
-            wanted = [await _batch_named(house, batch, org)]
-        else:
-            async with house.db.reading(actor) as tx:
-                wanted = [one.id for one in await service.history(tx, actor, limit=PAGE)]
-        found = []
-        for identifier in wanted:
-            async with house.db.reading(actor) as tx:
-                found += await service.problems(tx, actor, batch=identifier, limit=10_000)
-        return found
+        wanted = await _batch_named(house, batch, org) if batch else None
+        async with house.db.reading(actor) as tx:
+            if wanted is None:
+                return await service.all_problems(tx, actor)
+            return await service.problems(tx, actor, batch=wanted, limit=service.PROBLEMS_MAX)
 
     found = running.in_house(use)
     if as_json:
@@ -138,12 +136,12 @@ def problems(batch: str | None, as_csv: bool, as_json: bool, org: str | None) ->
             [{"file": p.file, "row": p.row, "column": p.column, "what": p.what, "fix": p.fix} for p in found]
         )
     elif as_csv:
-        from bursar.cli.review import safe_cell
+        from bursar.kernel.cells import harmless
 
         writer = csv.writer(sys.stdout)
         writer.writerow(["file", "row", "column", "what", "fix"])
         writer.writerows(
-            [safe_cell(p.file), p.row or "", safe_cell(p.column), safe_cell(p.what), safe_cell(p.fix)] for p in found
+            [harmless(p.file), p.row or "", harmless(p.column), harmless(p.what), harmless(p.fix)] for p in found
         )
     else:
         for p in found:

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "snooze": ("findings:snooze", "Hide a finding until a day."),
     "done": ("findings:done", "Say that a finding was acted on."),
     "undo": ("findings:undo", "Take the last action back."),
+    "costs": ("costs:costs", "Sum cloud and SaaS cost by dimensions, filtered; export it."),
     "forecast": ("forecast:forecast", "Forecast every series, or show one."),
     "import": ("importing:import_", "Import files without reviewing them."),
     "batches": ("importing:batches", "List what was imported."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bursar.cli import running
+from bursar.cli.findings import printable
 from bursar.cli.main import FAILED, OK, REFUSED_INPUT, THRESHOLD
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 
 FILES_SHOWN = 12
 """Lines about files on the first screen; the rest is summed up."""
+
+REASONS_SHOWN = 3
+"""Reasons why files were not read; the rest is counted."""
+
+KINDS_SHOWN = 4
+"""Suffixes of files that were not read for one reason."""
+
+TITLE_CHARS = 52
+"""Room for the title of a finding."""
+
+UNSURE_SHOWN = 3
+"""Findings that are less sure and still on the first screen."""
 
 
 @click.command()
@@ -116,40 +129,59 @@ def _read(made: "Review") -> list[str]:
     lines = [
         f"Read {understood} of {len(made.batches)} files{already}, {made.rows_read:,} rows in {made.seconds:.1f} s{period}"
     ]
-    groups = _grouped(made.batches)
+    read = [batch for batch in made.batches if batch.format]
+    groups = _grouped(read)
     shown = groups[:FILES_SHOWN]
     wide = min(44, max((len(name) for name, _ in shown), default=0))
     for name, group in shown:
         short = name if len(name) <= wide else "…" + name[-(wide - 1) :]
         lines.append(f"  {short:<{wide}}  {about(group[0]) if len(group) == 1 else _about_all(group)}")
-        if not group[0].format:
-            lines += [f"  {'':<{wide}}  hint: {problem.fix}" for problem in group[0].problems[:1] if problem.fix]
     left = sum(len(group) for _, group in groups[FILES_SHOWN:])
     if left:
         lines.append(f"  … and {left} more files (`{running.chosen.command} batches`)")
+    return lines + _not_read([batch for batch in made.batches if not batch.format])
+
+
+def _not_read(batches: "Sequence[Batch]") -> list[str]:
+    """Return one line for each reason why files were not read, the most frequent first, and what would help."""
+    from collections import Counter
+    from pathlib import PurePosixPath
+
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for batch in batches:
+        first = batch.problems[0] if batch.problems else None
+        reason = (first.what, first.fix) if first else ("not understood", "")
+        reasons.setdefault(reason, []).append(batch.file)
+    ranked = sorted(reasons.items(), key=lambda one: -len(one[1]))
+    lines = []
+    for (what, fix), files in ranked[:REASONS_SHOWN]:
+        kinds = Counter(PurePosixPath(name).suffix or "no suffix" for name in files).most_common(KINDS_SHOWN)
+        several = ", ".join(kind if len(kinds) == 1 else f"{count} {kind}" for kind, count in kinds)
+        named = printable(files[0]) if len(files) == 1 else f"{len(files)} files ({several})"
+        lines.append(f"  not read: {named}: {printable(what).rstrip('.')}. {printable(fix)}".rstrip())
+    others = sum(len(files) for _, files in ranked[REASONS_SHOWN:])
+    if others:
+        lines.append(f"  not read: {others} more files, each with its reason: `{running.chosen.command} problems`")
     return lines
 
 
 def _grouped(batches: "Sequence[Batch]") -> "list[tuple[str, list[Batch]]]":
-    """Return files by folder and format, what was not understood first, then by rows; a lone file keeps its name."""
+    """Return files by folder and format, by rows; a lone file keeps its name."""
     from pathlib import PurePosixPath
 
-    groups: dict[tuple[str, str, str], list[Batch]] = {}
+    groups: dict[tuple[str, str], list[Batch]] = {}
     for batch in batches:
-        unread = batch.problems[0].what if not batch.format and batch.problems else ""
-        groups.setdefault((str(PurePosixPath(batch.file).parent), batch.format, unread), []).append(batch)
+        groups.setdefault((str(PurePosixPath(batch.file).parent), batch.format), []).append(batch)
     named = [
         (group[0].file if len(group) == 1 else f"{folder}/*{PurePosixPath(group[0].file).suffix}", group)
-        for (folder, _, _), group in groups.items()
+        for (folder, _), group in groups.items()
     ]
-    return sorted(named, key=lambda pair: (bool(pair[1][0].format), -sum(batch.rows_read for batch in pair[1])))
+    return sorted(named, key=lambda pair: -sum(batch.rows_read for batch in pair[1]))
 
 
 def _about_all(group: "Sequence[Batch]") -> str:
     """Return one line about several files of one format in one folder."""
     first = group[0]
-    if not first.format:
-        return f"{len(group)} files: {about(first)}"
     totals: dict[str, Decimal] = {}
     for batch in group:
         for currency, amount in batch.totals.items():
@@ -189,26 +221,43 @@ def _worth(made: "Review", currency: str | None) -> list[str]:
     from bursar.reports.review import TOP
 
     if not made.findings:
-        return ["Nothing worth acting on was found in these files."]
+        return ["Nothing that is sure enough to act on was found in these files.", *_worth_a_look(made)]
     lines = [
         f"Worth doing: {total.worth.amount:,.0f} {total.currency} in the first year"
-        f" (80 % likely {total.low.amount:,.0f} to {total.high.amount:,.0f}), {total.count} findings"
+        f" (80 % likely {total.low.amount:,.0f} to {total.high.amount:,.0f}), {_count(total.count, 'finding')}"
         for total in sorted(made.sums, key=lambda one: one.currency != currency)
     ]
-    lines += ["", f"  {'worth':>10}  {'likely range':>20}  sure  {'finding':<52}  id"]
-    for kept in made.findings[:TOP]:
-        finding = kept.finding
-        counted, low, high = kept.counted.amount, finding.low.amount, finding.high.amount
-        span = f"{low:,.0f} to {high:,.0f}" if low != high else f"{high:,.0f}"
-        once = "" if finding.recurring else " (once)"
-        title = (finding.title + once)[:52]
-        lines.append(
-            f"  {counted:>10,.0f}  {span:>20}  {finding.confidence:>3.0%}  {title:<52}  {kept.name}"
-            f"{'' if len(made.sums) == 1 else '  ' + kept.counted.currency}"
-        )
+    lines += ["", f"  {'worth':>10}  {'likely range':>20}  sure  {'finding':<{TITLE_CHARS}}  id"]
+    lines += [_finding_line(kept) for kept in made.findings[:TOP]]
     if len(made.findings) > TOP:
         lines.append(f"  … and {len(made.findings) - TOP} more (`{running.chosen.command} findings`)")
-    return lines
+    return lines + _worth_a_look(made)
+
+
+def _worth_a_look(made: "Review") -> list[str]:
+    """Return the dearest findings that are less sure; they are not counted above."""
+    lines = [_finding_line(kept) for kept in made.unsure[:UNSURE_SHOWN] if kept.counted.minor > 0]
+    if not lines:
+        return []
+    return ["", "  Less than 60 % sure and not counted, but worth a look:", *lines]
+
+
+def _finding_line(kept: "Kept") -> str:
+    finding = kept.finding
+    counted, low, high = kept.counted.amount, finding.low.amount, finding.high.amount
+    span = f"{low:,.0f} to {high:,.0f}" if low != high else f"{high:,.0f}"
+    title = printable(finding.title)
+    once = "" if finding.recurring else " (once)"
+    room = TITLE_CHARS - len(once)
+    short = title if len(title) <= room else title[: room - 1] + "…"
+    return (
+        f"  {counted:>10,.0f}  {span:>20}  {finding.confidence:>3.0%}  {short + once:<{TITLE_CHARS}}  {kept.name:<4}"
+        f"  {kept.counted.currency}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _left_out(made: "Review") -> list[str]:
@@ -220,13 +269,14 @@ def _left_out(made: "Review") -> list[str]:
     lines += [f"Failed:   {text}" for text in made.failed]
     if made.unsure:
         lines.append(
-            f"Left out: {len(made.unsure)} findings below 60 % sure (`{running.chosen.command} findings --all`)"
+            f"Left out: {_count(len(made.unsure), 'finding')} below 60 % sure (`{running.chosen.command} findings --all`)"
         )
     if made.refused:
         rows = sum(batch.rows_refused for batch in made.refused)
         files = sum(1 for batch in made.refused if not batch.format)
         lines.append(
-            f"Refused:  {files} files and {rows:,} rows; `{running.chosen.command} problems` says where, why and what to do"
+            f"Refused:  {_count(files, 'file')} and {_count(rows, 'row')};"
+            f" `{running.chosen.command} problems` says where, why and what to do"
         )
     return ["", *lines] if lines else []
 
@@ -253,10 +303,10 @@ def as_dict(made: "Review") -> dict[str, Any]:
         "batches": [batch_dict(batch) for batch in made.batches],
         "worth": [
             {
-                "worth": total.worth.on_the_wire(),
-                "low": total.low.on_the_wire(),
-                "high": total.high.on_the_wire(),
-                "overlap": total.overlap.on_the_wire(),
+                **{
+                    part: getattr(total, part).on_the_wire() | {"trace": made.trace(total.currency, part)}
+                    for part in ("worth", "low", "high", "overlap")
+                },
                 "findings": total.count,
             }
             for total in made.sums
@@ -314,6 +364,8 @@ def finding_dict(kept: "Kept") -> dict[str, Any]:
 
 
 def _print_csv(findings: Sequence["Kept"]) -> None:
+    from bursar.kernel.cells import harmless
+
     writer = csv.writer(sys.stdout)
     writer.writerow(["id", "kind", "subject", "title", "worth", "low", "high", "currency", "confidence", "action"])
     for kept in findings:
@@ -321,18 +373,13 @@ def _print_csv(findings: Sequence["Kept"]) -> None:
         cells = [
             kept.name,
             finding.kind,
-            safe_cell(finding.subject),
-            safe_cell(finding.title),
+            harmless(finding.subject),
+            harmless(finding.title),
             f"{kept.counted.amount:f}",
             f"{finding.low.amount:f}",
             f"{finding.high.amount:f}",
             finding.worth.currency,
             f"{Decimal(str(finding.confidence)):f}",
-            safe_cell(finding.action),
+            harmless(finding.action),
         ]
         writer.writerow(cells)
-
-
-def safe_cell(text: str) -> str:
-    """Return text that a spreadsheet will not run as a formula: a leading ``= + - @`` gets an apostrophe."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

@@ -99,7 +99,7 @@ def _unknown(head: Head, rated: Sequence[tuple[float, FileConnector]]) -> dict[s
         fix = f"If that is what it is, import it with `--format {rated[0][1].name}`; else supply a column mapping."
     else:
         what = "The content is of no format that Bursar reads."
-        fix = "See the list of formats in the README; a table (CSV, XLSX) can be mapped with `bursar map`."
+        fix = "If it holds money, export it as one of the formats that the README lists; else leave it out."
     problem = {"what": what, "fix": fix, "file": head.name, "row": None, "column": ""}
     return {
         "format": "",

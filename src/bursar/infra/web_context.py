@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol, get_type_hints
 from fastapi import Request
 
 from bursar.infra.db import Database
+from bursar.infra.traces import Tracer
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotSignedIn
 
@@ -31,7 +32,7 @@ class WebSettings:
     Attributes:
         version: Version of the product, for OpenAPI and health.
         base_url: Where people reach this server, without a final slash.
-        cursor_key: Secret that signs cursors, at least 32 bytes.
+        cursor_key: Secret that marks cursors and trace tokens, at least 32 bytes.
         hosts: Names besides that of ``base_url`` under which this server is reached; ``*`` for any.
         cors_origins: Origins whose pages may call the API with credentials; ``*`` allows all without credentials.
         proxies_trusted: Number of reverse proxies in front whose ``X-Forwarded-*`` headers are believed.
@@ -160,6 +161,9 @@ TheDb = Annotated[Database, Given(lambda exchange: exchange.db)]
 
 As = Annotated[Actor, Given(_actor)]
 """Handler parameter: who asks. The declared right has been checked; services check theirs again."""
+
+Traces = Annotated[Tracer, Given(lambda exchange: Tracer(exchange.house.cursor_key, _actor(exchange).org))]
+"""Handler parameter: makes the trace tokens that travel with amounts."""
 
 Here = Annotated[Exchange, Given(lambda exchange: exchange)]
 """Handler parameter: the request id, the caller's address, whether TLS is used (log-in, invitations, downloads)."""

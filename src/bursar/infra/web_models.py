@@ -120,6 +120,17 @@ class MoneyOut(Out):
         return cls(amount=f"{amount:f}", currency=currency)
 
 
+class TracedOut(MoneyOut):
+    """An exact amount of one currency, and where it comes from."""
+
+    trace: Annotated[str, Field(description="`/v1/trace/{token}` tells formula, exact parts, rates and source lines.")]
+
+    @classmethod
+    def to(cls, money: Money, trace: str) -> "TracedOut":
+        """Translate ``money`` for the wire, with its trace token."""
+        return cls(**money.on_the_wire(), trace=trace)
+
+
 class Listed(Out, Generic[Item]):
     """One page of a list."""
 

@@ -1,9 +1,5 @@
 """Cursor pagination: keyset pages with an opaque, signed cursor bound to one list of one organisation."""
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +11,7 @@ import orjson
 import sqlalchemy as sa
 from fastapi import Depends, Query, Request
 
+from bursar.infra.marks import marked, unmarked
 from bursar.infra.web_context import exchange_of
 from bursar.infra.web_models import Listed
 from bursar.kernel.errors import Refusal
@@ -27,8 +24,6 @@ LIMIT_DEFAULT = 50
 
 CURSOR_MAX_CHARS = 2_000
 """Longest cursor accepted."""
-
-_MAC_BYTES = 12
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
@@ -71,9 +66,7 @@ def _packed(value: object) -> list[str]:  # noqa: PLR0911  one line a type
 
 def pack(values: Sequence[object], key: bytes, scope: str) -> str:
     """Return the opaque cursor of the sort key ``values``, signed with ``key`` for the list named ``scope``."""
-    body = orjson.dumps([_packed(value) for value in values])
-    mac = hmac.new(key, scope.encode() + b"\0" + body, hashlib.sha256).digest()[:_MAC_BYTES]
-    return base64.urlsafe_b64encode(mac + body).decode().rstrip("=")
+    return marked(orjson.dumps([_packed(value) for value in values]), key=key, scope=scope)
 
 
 def unpack(cursor: str, key: bytes, scope: str) -> tuple[Any, ...]:
@@ -82,13 +75,8 @@ def unpack(cursor: str, key: bytes, scope: str) -> tuple[Any, ...]:
     Raises:
         BadCursor: It was not made by :func:`pack` with the same ``key`` and ``scope``.
     """
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadCursor from error
-    mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    expected = hmac.new(key, scope.encode() + b"\0" + body, hashlib.sha256).digest()[:_MAC_BYTES]
-    if not hmac.compare_digest(mac, expected):
+    body = unmarked(cursor, key=key, scope=scope)
+    if body is None:
         raise BadCursor
     return tuple(_READERS[kind](text) for kind, text in orjson.loads(body))
 

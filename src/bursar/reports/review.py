@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 
 from bursar.core.findings.service import Kept as KeptFinding
 from bursar.core.findings.service import Totals, totals
 from bursar.core.intake.service import Batch, BatchState
+from bursar.infra.traces import Tracer
 from bursar.kernel.money import Money
+from bursar.kernel.trace import TotalFigure
 
 SURE_MIN = 0.6
 """Findings less certain than this are counted apart and not summed."""
@@ -29,6 +32,7 @@ class Review:
         start: First day of the facts read.
         end: Last day of the facts read.
         failed: A sentence about each advisor that failed.
+        tracer: Makes the trace tokens of the sums.
     """
 
     batches: Sequence[Batch]
@@ -38,6 +42,7 @@ class Review:
     sums: Sequence[Totals]
     start: date | None
     end: date | None
+    tracer: Tracer
     failed: Sequence[str] = ()
 
     @property
@@ -55,9 +60,18 @@ class Review:
         """Money worth acting on by currency."""
         return {total.currency: total.worth for total in self.sums}
 
+    def trace(self, currency: str, part: str) -> str:
+        """Return the trace token of a sum: its ``worth``, ``low``, ``high`` or ``overlap``."""
+        return self.tracer.token(TotalFigure(currency, Decimal(str(SURE_MIN)), part))
+
 
 def made(
-    batches: Sequence[Batch], inbox: Sequence[KeptFinding], *, seconds: float, failed: Sequence[str] = ()
+    batches: Sequence[Batch],
+    inbox: Sequence[KeptFinding],
+    *,
+    seconds: float,
+    tracer: Tracer,
+    failed: Sequence[str] = (),
 ) -> Review:
     """Put a review together.
 
@@ -65,6 +79,7 @@ def made(
         batches: What the import returned, in order.
         inbox: Open findings ranked by expected money.
         seconds: Wall time spent.
+        tracer: Of the organisation.
         failed: A sentence about each advisor that failed.
     """
     sure = [kept for kept in inbox if kept.finding.confidence >= SURE_MIN]
@@ -78,5 +93,6 @@ def made(
         sums=totals([kept for kept in sure if kept.counted.minor > 0]),
         start=min(starts, default=None),
         end=max(ends, default=None),
+        tracer=tracer,
         failed=failed,
     )

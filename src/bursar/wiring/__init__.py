@@ -7,7 +7,7 @@ application. The HTTP side is imported only when it is served.
 from typing import TYPE_CHECKING
 
 from bursar.wiring.advice import FINDING_KINDS, advise, report, review, standing
-from bursar.wiring.house import House, keyring_of, local_actor, open_house, producer, reached_at
+from bursar.wiring.house import House, keyring_of, local_actor, open_house, producer, reached_at, tracer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -25,6 +25,7 @@ __all__ = [
     "report",
     "review",
     "standing",
+    "tracer",
 ]
 
 

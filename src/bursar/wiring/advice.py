@@ -17,7 +17,7 @@ from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
 from bursar.parts.cloud.savings import service as cloud
 from bursar.reports.review import Review, made
-from bursar.wiring.house import House, local_actor, producer
+from bursar.wiring.house import House, local_actor, producer, tracer
 
 FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""
@@ -80,7 +80,7 @@ async def review(
     failed = await advise(house, actor.org)
     async with house.db.reading(actor) as tx:
         inbox = await findings.inbox(tx, actor)
-    return made(batches, inbox, seconds=time.perf_counter() - began, failed=failed)
+    return made(batches, inbox, seconds=time.perf_counter() - began, tracer=tracer(house, actor.org), failed=failed)
 
 
 def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:
@@ -96,4 +96,4 @@ async def standing(house: House) -> Review:
     async with house.db.reading(actor) as tx:
         batches = await intake.history(tx, actor, limit=1000, state=BatchState.IMPORTED)
         inbox = await findings.inbox(tx, actor)
-    return made(batches, inbox, seconds=0.0)
+    return made(batches, inbox, seconds=0.0, tracer=tracer(house, actor.org))

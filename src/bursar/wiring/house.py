@@ -21,6 +21,7 @@ from bursar.infra.db import Database
 from bursar.infra.files import open_files
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
+from bursar.infra.traces import Tracer
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotFound
 from bursar.kernel.lines import (
@@ -137,6 +138,15 @@ def open_lake(settings: Settings) -> Lake:
 def price_list(settings: Settings) -> PriceList:
     """Return the prices of this installation; a fresh one begins with the pack that comes with the product."""
     return PriceList(settings.home / "prices", default=default_prices, clock=time.monotonic)
+
+
+MARKS = "cursors"
+"""Use of the secret that marks cursors and trace tokens."""
+
+
+def tracer(house: House, org: UUID) -> Tracer:
+    """Return what makes and reads the trace tokens of an organisation, the same ones over HTTP, MCP and at the console."""
+    return Tracer(keyring_of(house.settings).secret(MARKS), org)
 
 
 @asynccontextmanager

@@ -46,8 +46,9 @@ from bursar.parts.cloud import api as cloud_api
 from bursar.parts.cloud.commitments import api as commitments_api
 from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
+from bursar.reports.trace import api as trace_api
 from bursar.wiring.advice import report, standing
-from bursar.wiring.house import House, keyring_of
+from bursar.wiring.house import MARKS, House, keyring_of
 from bursar.wiring.tools import JOBS, Tools, tools
 
 
@@ -63,6 +64,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         identity_api.r,
         audit_api.r,
         findings_api.r,
+        trace_api.routes(house.lake),
         digest_api.r,
         intake_api.routes(house.importer, upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),
@@ -97,7 +99,7 @@ def app(house: House) -> FastAPI:
     web = WebSettings(
         version=__version__,
         base_url=settings.url,
-        cursor_key=keyring.secret("cursors"),
+        cursor_key=keyring.secret(MARKS),
         hosts=settings.hosts,
         login_per_min=settings.login_per_minute,
         cors_origins=settings.cors_origins,

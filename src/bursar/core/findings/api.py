@@ -1,19 +1,33 @@
 """The inbox over HTTP."""
 
+from collections.abc import AsyncIterator
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
+import polars as pl
 from fastapi import Path, Query
+from fastapi.responses import FileResponse
 
 from bursar.core.findings import service
 from bursar.core.findings.service import Kept, Score
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Day, In, Listed, MoneyOut, Out, Page, TheDb, router
-from bursar.kernel.errors import Conflict
-from bursar.kernel.finding import FindingState
+from bursar.infra.web import As, Day, In, Listed, MoneyOut, Out, Page, TheDb, TracedOut, Traces, router
+from bursar.infra.web_exports import EXPORTS, Form, export
+from bursar.kernel.errors import Conflict, TooLarge
+from bursar.kernel.finding import Evidence, FindingState
+from bursar.kernel.trace import TotalFigure
 
 r = router("findings", tag="Findings", about="What was noticed, ranked by money, with evidence and a record.")
 
+OPEN = (FindingState.NEW, FindingState.ACCEPTED)
+"""States listed when none is named."""
+
+States = Annotated[
+    list[FindingState] | None, Query(alias="state", description="States to list; by default the open ones.")
+]
+Kind = Annotated[str, Query(max_length=100, description="Only kinds that begin with this.")]
+Sure = Annotated[float, Query(ge=0, le=1, description="Only findings at least this sure.")]
 Name = Annotated[str, Path(pattern=r"^F[0-9]{1,12}$", description="Short id of a finding, such as `F12`.")]
 
 
@@ -74,6 +88,7 @@ class RowOut(Out):
 class TraceOut(Out):
     """Where a figure comes from: formula, parts that sum to it exactly, prices, source rows."""
 
+    title: str
     figure: MoneyOut
     formula: str
     parts: list[PartOut]
@@ -94,10 +109,10 @@ class ExplainedOut(Out):
 class TotalOut(Out):
     """Money worth acting on in one currency, overlaps counted once."""
 
-    worth: MoneyOut
-    low: MoneyOut
-    high: MoneyOut
-    overlap: MoneyOut
+    worth: TracedOut
+    low: TracedOut
+    high: TracedOut
+    overlap: TracedOut
     findings: int
 
 
@@ -160,10 +175,11 @@ def out(kept: Kept) -> FindingOut:
     )
 
 
-def _trace(kept: Kept) -> TraceOut:
-    evidence, currency = kept.finding.evidence, kept.finding.worth.currency
+def trace_out(title: str, amount: Decimal, currency: str, evidence: Evidence) -> TraceOut:
+    """Translate where a figure comes from."""
     return TraceOut(
-        figure=MoneyOut.of(kept.finding.worth),
+        title=title,
+        figure=MoneyOut.exact(amount, currency),
         formula=evidence.formula,
         parts=[PartOut(label=part.label, amount=f"{part.amount:f}") for part in evidence.parts],
         prices=[
@@ -190,39 +206,83 @@ def _trace(kept: Kept) -> TraceOut:
     )
 
 
+def _trace(kept: Kept) -> TraceOut:
+    worth = kept.finding.worth
+    return trace_out(f"{kept.name}  {kept.finding.title}", worth.amount, worth.currency, kept.finding.evidence)
+
+
 @r.get("/v1/findings", right="finding:read")
 async def list_findings(
     db: TheDb,
     actor: As,
     page: Page,
-    state: Annotated[list[FindingState] | None, Query(description="States to list; by default the open ones.")] = None,
-    kind: Annotated[str, Query(max_length=100, description="Only kinds that begin with this.")] = "",
-    confidence_min: Annotated[float, Query(ge=0, le=1, description="Only findings at least this sure.")] = 0.0,
+    states: States = None,
+    kind: Kind = "",
+    confidence_min: Sure = 0.0,
 ) -> Listed[FindingOut]:
     """List findings by expected money, the dearest first."""
-    states = tuple(state) if state else (FindingState.NEW, FindingState.ACCEPTED)
     async with db.reading(actor) as tx:
-        ranked = await service.inbox(tx, actor, states=states, kind_prefix=kind, confidence_min=confidence_min)
+        ranked = await service.inbox(
+            tx, actor, states=tuple(states or OPEN), kind_prefix=kind, confidence_min=confidence_min
+        )
     start = int(page.after[0]) if page.after else 0
     numbered = list(enumerate(ranked[start : start + page.limit + 1], start + 1))
     return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: out(pair[1]))
+
+
+EXPORTED: dict[str, pl.DataType] = {
+    "id": pl.String(), "kind": pl.String(), "subject": pl.String(), "title": pl.String(), "state": pl.String(),
+    "worth": pl.Decimal(38, 4), "counted": pl.Decimal(38, 4), "low": pl.Decimal(38, 4), "high": pl.Decimal(38, 4),
+    "currency": pl.String(), "confidence": pl.Float64(), "recurring": pl.Boolean(), "from": pl.Date(), "to": pl.Date(),
+    "action": pl.String(), "effort": pl.String(), "risk": pl.String(), "due": pl.Date(), "assignee": pl.String(),
+    "because": pl.String(), "until": pl.Date(), "verified": pl.Decimal(38, 4),
+}  # fmt: skip
+"""Columns of the export; ``from`` and ``to`` are half-open."""
+
+
+@r.get("/v1/findings/export", right="finding:read", response_class=FileResponse, responses=EXPORTS, refusals=[TooLarge])
+async def export_findings(
+    db: TheDb, actor: As, states: States = None, kind: Kind = "", confidence_min: Sure = 0.0, form: Form = "csv"
+) -> FileResponse:
+    """Export findings by expected money, the dearest first; formulas in CSV are made harmless."""
+    async with db.reading(actor) as tx:
+        ranked = await service.inbox(
+            tx, actor, states=tuple(states or OPEN), kind_prefix=kind, confidence_min=confidence_min
+        )
+
+    async def pages() -> AsyncIterator[list[list[Any]]]:
+        yield [_exported(kept) for kept in ranked]
+
+    return await export("findings", EXPORTED, pages(), form)
+
+
+def _exported(kept: Kept) -> list[Any]:
+    one = kept.finding
+    verified = kept.measured.amount if kept.measured else None
+    return [
+        kept.name, one.kind, one.subject, one.title, kept.state.value, one.worth.amount, kept.counted.amount, one.low.amount,
+        one.high.amount, one.worth.currency, one.confidence, one.recurring, one.period.start, one.period.end, one.action,
+        one.effort, one.risk, kept.due, kept.assignee, kept.because, kept.until, verified,
+    ]  # fmt: skip
 
 
 @r.get("/v1/findings/totals", right="finding:read")
 async def total_findings(
     db: TheDb,
     actor: As,
-    confidence_min: Annotated[float, Query(ge=0, le=1, description="Only findings at least this sure.")] = 0.6,
+    traces: Traces,
+    confidence_min: Sure = 0.6,
 ) -> list[TotalOut]:
     """Sum what is worth acting on by currency; overlaps are counted once."""
     async with db.reading(actor) as tx:
         ranked = await service.inbox(tx, actor, confidence_min=confidence_min)
+    sure = Decimal(str(confidence_min))
     return [
         TotalOut(
-            worth=MoneyOut.of(total.worth),
-            low=MoneyOut.of(total.low),
-            high=MoneyOut.of(total.high),
-            overlap=MoneyOut.of(total.overlap),
+            **{
+                part: TracedOut.to(getattr(total, part), traces.token(TotalFigure(total.currency, sure, part)))
+                for part in ("worth", "low", "high", "overlap")
+            },
             findings=total.count,
         )
         for total in service.totals([kept for kept in ranked if kept.counted.minor > 0])
@@ -236,13 +296,6 @@ async def explain_finding(name: Name, db: TheDb, actor: As) -> ExplainedOut:
         kept = await service.get(tx, actor, name=name)
         history = await service.history(tx, actor, name=name)
     return ExplainedOut(finding=out(kept), trace=_trace(kept), chart=kept.finding.evidence.chart, history=history)
-
-
-@r.get("/v1/trace/{name}", right="finding:read")
-async def trace_figure(name: Name, db: TheDb, actor: As) -> TraceOut:
-    """Resolve the trace token of an amount to formula, additive parts, prices and source lines."""
-    async with db.reading(actor) as tx:
-        return _trace(await service.get(tx, actor, name=name))
 
 
 @r.post("/v1/findings/{name}/actions", right="finding:act", refusals=[Conflict])

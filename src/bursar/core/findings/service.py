@@ -368,4 +368,7 @@ async def scoreboard(tx: Tx, actor: Actor) -> list[Score]:
 
 def evidence_dict(kept: Kept) -> dict[str, Any]:
     """Return the evidence of a finding as JSON-able values."""
-    return store.evidence_to_json(kept.finding.evidence)
+    return evidence_to_json(kept.finding.evidence)
+
+
+evidence_to_json = store.evidence_to_json

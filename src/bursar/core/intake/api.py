@@ -15,6 +15,7 @@ from bursar.core.intake.jobs import Importer
 from bursar.core.intake.service import Batch, BatchState
 from bursar.infra.clock import utc_now
 from bursar.infra.web import As, Listed, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.kernel.cells import harmless
 from bursar.kernel.errors import Conflict, Invalid
 from bursar.kernel.errors import Problem as ImportProblem
 
@@ -195,5 +196,4 @@ def _add_csv(r: Router) -> None:
 
 def csv_cell(text: str) -> str:
     """Return one quoted CSV cell that no spreadsheet runs as a formula."""
-    safe = f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
-    return '"' + safe.replace('"', '""') + '"'
+    return '"' + harmless(text).replace('"', '""') + '"'

@@ -28,7 +28,7 @@ FOLLOW_UPS = dict.fromkeys(BOOKED, "banking.refresh")
 IMPORTED = "batch.imported"
 """The event of a taken document."""
 PROBLEMS_MAX = 10_000
-"""Most problems of one batch that are kept."""
+"""Most problems of one batch that are kept, and of all that are listed at once."""
 BatchState = rules.BatchState
 SEEN_DOCUMENTS_MAX = 200
 """Most documents of one archive that are remembered with it; a larger archive is read again."""
@@ -298,6 +298,12 @@ async def problems(tx: Tx, actor: Actor, *, batch: UUID, start: int = 0, limit: 
     """Return the problems of a batch in file order, from number ``start``."""
     found = await get(tx, actor, batch=batch)
     return await store.problems(tx, batch, file=found.file, start=start, limit=limit)
+
+
+async def all_problems(tx: Tx, actor: Actor) -> list[Problem]:
+    """Return the problems of every import that stands, the newest import first, at most :data:`PROBLEMS_MAX`."""
+    actor.must("intake:read")
+    return await store.all_problems(tx, limit=PROBLEMS_MAX)
 
 
 async def source_of(tx: Tx, actor: Actor, *, batch: UUID) -> tuple[str, str, dict[str, str]]:

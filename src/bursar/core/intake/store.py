@@ -180,6 +180,19 @@ async def problems(tx: Tx, batch_id: UUID, *, file: str, start: int = 0, limit: 
     return [Problem(what=row.what, fix=row.fix, file=file, row=row.row, column=row.column) for row in rows]
 
 
+async def all_problems(tx: Tx, *, limit: int) -> list[Problem]:
+    """Return the problems of every batch that stands, newest batch first, in file order."""
+    t = tables.problem.c
+    rows = await tx.all(
+        sa.select(_b.file, t.row, t.column, t.what, t.fix)
+        .select_from(tables.problem.join(tables.batch, sa.and_(_b.org == t.org, _b.id == t.batch)))
+        .where(tx.own(tables.problem), _b.state != rules.BatchState.REVERTED.value)
+        .order_by(_b.imported_at.desc(), _b.id.desc(), t.seq)
+        .limit(limit)
+    )
+    return [Problem(what=row.what, fix=row.fix, file=row.file, row=row.row, column=row.column) for row in rows]
+
+
 async def set_reverted(tx: Tx, batch_id: UUID, *, now: datetime) -> None:
     """Mark a batch reverted."""
     await tx.run(

@@ -30,12 +30,15 @@ from bursar.core.ledger.rules.orders import (
     TooMuch,
     WrongCurrency,
 )
+from bursar.core.ledger.rules.reports import DEBIT_KINDS
 from bursar.core.ledger.service import CODE_CHARS_MAX, NewAccount
 from bursar.core.ledger.tables import account as account_table
 from bursar.core.ledger.tables import transfer as transfer_table
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Day, In, Listed, MoneyIn, MoneyOut, Out, Page, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, In, Listed, MoneyIn, MoneyOut, Out, Page, TheDb, TracedOut, Traces, router
 from bursar.kernel.money import Money
+from bursar.kernel.trace import LedgerFigure
 
 r = router("ledger", tag="Ledger", about="Accounts, immutable transfers between them, and closing the books.")
 
@@ -72,10 +75,10 @@ class AccountOut(Out):
     opened_at: datetime
     closed_at: datetime | None
     balance: Annotated[
-        MoneyOut, Field(description="Debits less credits for assets and expenses, else credits less debits.")
+        TracedOut, Field(description="Debits less credits for assets and expenses, else credits less debits.")
     ]
-    debits_posted: MoneyOut
-    credits_posted: MoneyOut
+    debits_posted: TracedOut
+    credits_posted: TracedOut
     debits_pending: Annotated[MoneyOut, Field(description="Held against its debits.")]
     credits_pending: Annotated[MoneyOut, Field(description="Held against its credits.")]
 
@@ -160,16 +163,23 @@ class TransferOut(Out):
     actor: Annotated[str, Field(description="Who asked for it.")]
 
 
-def account_out(row: sa.Row[Any]) -> AccountOut:
-    """Translate an account for the wire."""
-    names = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
-    volumes = {name: MoneyOut.of(Money(getattr(row, name), row.currency)) for name in names}
+def account_out(row: sa.Row[Any], traces: Tracer, now: datetime) -> AccountOut:
+    """Translate an account for the wire; its tokens stand for the volumes as known ``now``."""
+
+    def told(minor: int, side: str) -> TracedOut:
+        figure = LedgerFigure(side, row.currency, row.id, known_at=now)
+        return TracedOut.to(Money(minor, row.currency), traces.token(figure))
+
     net = row.debits_posted - row.credits_posted
-    balance = Money(net if row.kind in {"asset", "expense"} else -net, row.currency)
+    volumes: dict[str, MoneyOut] = {
+        name: MoneyOut.of(Money(getattr(row, name), row.currency)) for name in ("debits_pending", "credits_pending")
+    }
+    volumes |= {f"{side}_posted": told(getattr(row, f"{side}_posted"), side) for side in ("debits", "credits")}
     plain = {
         name: getattr(row, name) for name in ("id", "code", "name", "kind", "guard", "party", "opened_at", "closed_at")
     }
-    return AccountOut(**plain, **volumes, balance=MoneyOut.of(balance))
+    balance = told(net if row.kind in DEBIT_KINDS else -net, "balance")
+    return AccountOut(**plain, **volumes, balance=balance)
 
 
 def transfer_out(row: sa.Row[Any]) -> TransferOut:
@@ -199,28 +209,29 @@ def _recorded(outcome: Outcome) -> RecordedOut:
 
 
 @r.post("/v1/ledger/accounts", right="ledger:write", status_code=201)
-async def open_account(body: AccountIn, db: TheDb, actor: As) -> AccountOut:
+async def open_account(body: AccountIn, db: TheDb, actor: As, traces: Traces) -> AccountOut:
     """Open an account; one that exists with the same kind, currency and guard is left as it is."""
     new = NewAccount(body.code, body.kind, body.currency, body.name, body.guard, body.party)
     async with db.writing(actor) as tx:
         ids = await service.open_accounts(tx, actor, accounts=[new], now=utc_now())
         row = await service.get_account(tx, actor, account=ids[body.code])
-    return account_out(row)
+    return account_out(row, traces, utc_now())
 
 
 @r.get("/v1/ledger/accounts", right="ledger:read")
-async def list_accounts(db: TheDb, actor: As, page: Page) -> Listed[AccountOut]:
+async def list_accounts(db: TheDb, actor: As, page: Page, traces: Traces) -> Listed[AccountOut]:
     """List the accounts by code."""
     async with db.reading(actor) as tx:
         rows = await tx.all(page.of(service.account_listing(tx, actor), account_table.c.code, newest_first=False))
-    return page.listed(rows, key=lambda row: (row.code,), out=account_out)
+    now = utc_now()
+    return page.listed(rows, key=lambda row: (row.code,), out=lambda row: account_out(row, traces, now))
 
 
 @r.get("/v1/ledger/accounts/{id}", right="ledger:read")
-async def get_account(id: UUID, db: TheDb, actor: As) -> AccountOut:  # noqa: A002  the path's word
+async def get_account(id: UUID, db: TheDb, actor: As, traces: Traces) -> AccountOut:  # noqa: A002  the path's word
     """Show one account with its volumes."""
     async with db.reading(actor) as tx:
-        return account_out(await service.get_account(tx, actor, account=id))
+        return account_out(await service.get_account(tx, actor, account=id), traces, utc_now())
 
 
 @r.post("/v1/ledger/accounts/{id}/close", right="ledger:write", status_code=204)

@@ -1,5 +1,6 @@
 """Use cases of banking: what the statements say that is worth acting on."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,12 +13,13 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding, SourceRow
-from bursar.kernel.lines import BANK_LINES
+from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES
 from bursar.parts.banking.rules import findings as rules
 from bursar.parts.banking.rules.balances import Low, runs_low
 from bursar.parts.banking.rules.doubles import Double, doubles
 from bursar.parts.banking.rules.findings import RowKey
 from bursar.parts.banking.rules.oddities import Moved, Unusual, creep, moved, trial, twins, unusual
+from bursar.parts.banking.rules.payables import repeated
 from bursar.parts.banking.rules.payees import payee_key, payee_label
 from bursar.parts.banking.rules.recurring import Recurring, Rise, price_rise, recurring
 
@@ -74,10 +76,11 @@ async def movements(tx: Tx, actor: Actor, *, lake: Lake) -> pl.DataFrame:
 
 
 async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
-    """Return what the bank statements show: doubles, rises, oddities, missing income, low balances, reminders."""
+    """Return what the bank statements and lists of payments show to be worth a look."""
     lines = await movements(tx, actor, lake=lake)
+    told = await _payables(tx, actor, lake)
     if lines.is_empty():
-        return []
+        return told
     newest: date = lines["booking_date"].max()  # type: ignore[assignment]
     oldest: date = lines["booking_date"].min()  # type: ignore[assignment]
     series = recurring(lines)
@@ -85,6 +88,7 @@ async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
     sources = await _sources(tx, actor, lines, seen.rows())
     lows = _low_balances(lines, await _balances(tx, actor))
     return [
+        *told,
         *(rules.of_double(pair, sources) for pair in seen.pairs),
         *(rules.of_rise(rise, sources) for rise in seen.rises),
         *(rules.of_subscription(one, sources) for one in seen.fresh),
@@ -97,6 +101,26 @@ async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
         *(rules.of_yearly(one, sources) for one in seen.yearly),
         *(rules.of_low(low) for low in lows),
     ]
+
+
+async def _payables(tx: Tx, actor: Actor, lake: Lake) -> list[Finding]:
+    """Return what lists of payments show: invoices that may have been paid twice."""
+    columns = ("day", "amount", "currency", "supplier", "description", "category", "department", "row")
+    lines = await lake.scan(tx, PAYMENT_LINES)
+    if "batch" not in lines.collect_schema().names():
+        return []
+    paid = await asyncio.to_thread(lambda: lines.select(*columns, "batch").collect(engine="streaming"))
+    pairs = await asyncio.to_thread(repeated, paid)
+    named = paid.select(
+        "batch",
+        "row",
+        "currency",
+        pl.col("day").alias("booking_date"),
+        pl.col("supplier").alias("label"),
+        -pl.col("amount"),
+    )
+    sources = await _sources(tx, actor, named, {row for pair in pairs for row in pair.rows})
+    return [rules.of_double(pair, sources) for pair in pairs]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,23 @@
 """Cloud costs over HTTP: what it costs, why it changed, who bears the shared part, and whether the invoice is right."""
 
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
+from fastapi.responses import FileResponse
 from pydantic import Field
 
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, Day, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
-from bursar.kernel.errors import Invalid
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, In, MoneyIn, MoneyOut, Out, Router, TheDb, TracedOut, Traces, router
+from bursar.infra.web_exports import EXPORTS, Form, export
+from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.money import decimal_from
 from bursar.kernel.period import Period
+from bursar.kernel.trace import BridgeFigure
 from bursar.parts.cloud import service
 from bursar.parts.cloud.rules.allocation import Method
 from bursar.parts.cloud.rules.bridge import Bridge, Change
@@ -37,7 +43,7 @@ class CostOut(Out):
     """One group: the values of the dimensions asked for, its cost (null where no bill tells it) and its lines."""
 
     values: list[str | None]
-    cost: MoneyOut | None
+    cost: TracedOut | None
     lines: int
 
 
@@ -53,17 +59,17 @@ class ChangeOut(Out):
 
     cause: str
     service: str
-    amount: MoneyOut
+    amount: TracedOut
 
 
 class BridgeOut(Out):
     """Why a bill changed: `causes` sum exactly to `new` minus `old`; so do `movers` and `rest`."""
 
-    old: MoneyOut
-    new: MoneyOut
+    old: TracedOut
+    new: TracedOut
     causes: list[ChangeOut]
     movers: list[ChangeOut]
-    rest: MoneyOut
+    rest: TracedOut
 
 
 class RateIn(In):
@@ -172,20 +178,39 @@ def exact(text: str) -> Decimal:
         raise Invalid(str(error), "Write it like 1.0842.") from error
 
 
-def change_out(change: Change, currency: str) -> ChangeOut:
-    """Translate one part of a difference."""
-    return ChangeOut(cause=change.cause, service=change.service, amount=MoneyOut.exact(change.amount, currency))
+def bridge_out(found: Bridge, figure: BridgeFigure, traces: Tracer) -> BridgeOut:
+    """Translate a bridge; ``figure`` holds what was asked."""
 
+    def told(amount: Decimal, part: str, service: str | None = None) -> TracedOut:
+        trace = traces.token(replace(figure, part=part, service=service))
+        return TracedOut(amount=f"{amount:f}", currency=found.currency, trace=trace)
 
-def bridge_out(found: Bridge) -> BridgeOut:
-    """Translate a bridge."""
+    def changes(of: Sequence[Change], *, whole: bool) -> list[ChangeOut]:
+        return [
+            ChangeOut(
+                cause=one.cause,
+                service=one.service,
+                amount=told(one.amount, one.cause, None if whole else one.service),
+            )
+            for one in of
+        ]
+
     return BridgeOut(
-        old=MoneyOut.exact(found.old, found.currency),
-        new=MoneyOut.exact(found.new, found.currency),
-        causes=[change_out(change, found.currency) for change in found.causes],
-        movers=[change_out(change, found.currency) for change in found.movers],
-        rest=MoneyOut.exact(found.rest, found.currency),
+        old=told(found.old, "old"),
+        new=told(found.new, "new"),
+        causes=changes(found.causes, whole=True),
+        movers=changes(found.movers, whole=False),
+        rest=told(found.rest, "rest"),
     )
+
+
+def cost_out(asked: CostQuery, group: service.Group, traces: Tracer) -> CostOut:
+    """Translate one group of a cost query, with the token of its sum."""
+    cost = None
+    if group.cost is not None:
+        trace = traces.token(asked.figure(group.values, group.currency))
+        cost = TracedOut(amount=f"{group.cost:f}", currency=group.currency, trace=trace)
+    return CostOut(values=list(group.values), cost=cost, lines=group.lines)
 
 
 def match_out(found: Match) -> MatchOut:
@@ -220,6 +245,7 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
     async def list_costs(
         db: TheDb,
         actor: As,
+        traces: Traces,
         since: Since,
         until: Until,
         by: Dimensions = None,
@@ -231,18 +257,40 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
         asked = CostQuery(period_of(since, until), tuple(by or ()), kind, where, limit)
         async with db.reading(actor) as tx:
             found = await service.costs(tx, actor, lake=lake, asked=asked, engine=engine)
-        groups = [
-            CostOut(
-                values=list(group.values),
-                cost=None if group.cost is None else MoneyOut.exact(group.cost, group.currency),
-                lines=group.lines,
-            )
-            for group in found
-        ]
-        return CostsOut(by=list(by or ()), data=groups)
+        return CostsOut(by=list(by or ()), data=[cost_out(asked, group, traces) for group in found])
+
+    @r.get(
+        "/v1/cloud/costs/export",
+        right="cost:read",
+        response_class=FileResponse,
+        responses=EXPORTS,
+        refusals=[Invalid, TooLarge],
+    )
+    async def export_costs(
+        db: TheDb,
+        actor: As,
+        since: Since,
+        until: Until,
+        by: Dimensions = None,
+        kind: CostKind = CostKind.EFFECTIVE,
+        where: Filter = "",
+        form: Form = "csv",
+    ) -> FileResponse:
+        """Export cost by dimensions and tags; one row a group, formulas in CSV are made harmless."""
+        asked = CostQuery(period_of(since, until), tuple(by or ()), kind, where, GROUPS_MAX)
+        async with db.reading(actor) as tx:
+            found = await service.costs(tx, actor, lake=lake, asked=asked, engine=engine)
+        if len(found) == GROUPS_MAX:
+            raise TooLarge("The export", GROUPS_MAX - 1, "groups")
+        columns = service.export_columns(asked)
+
+        async def pages() -> AsyncIterator[list[list[Any]]]:
+            yield [[*group.values, group.currency, group.cost, group.lines] for group in found]
+
+        return await export("costs", columns, pages(), form)
 
     @r.post("/v1/cloud/bridge", right="cost:read", refusals=[Invalid])
-    async def explain_change(body: BridgeIn, db: TheDb, actor: As) -> BridgeOut:
+    async def explain_change(body: BridgeIn, db: TheDb, actor: As, traces: Traces) -> BridgeOut:
         """Explain why a bill changed between two periods; the causes sum exactly to the difference."""
         async with db.reading(actor) as tx:
             found = await service.bridge(
@@ -257,7 +305,11 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
                 rates={rate.currency: (exact(rate.old), exact(rate.new)) for rate in body.rates},
                 engine=engine,
             )
-        return bridge_out(found)
+        rates = tuple((rate.currency, rate.old, rate.new) for rate in body.rates)
+        asked = BridgeFigure(
+            body.old_from, body.old_to, body.new_from, body.new_to, body.currency, body.kind, body.filter, rates, ""
+        )
+        return bridge_out(found, asked, traces)
 
 
 def _decisions(r: Router, lake: Lake, engine: str) -> None:

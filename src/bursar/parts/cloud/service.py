@@ -42,6 +42,13 @@ async def costs(tx: Tx, actor: Actor, *, lake: Lake, asked: queries.CostQuery, e
     return [Group(tuple(row[:count]), row[count], row[count + 1], row[count + 2]) for row in rows.iter_rows()]
 
 
+def export_columns(asked: queries.CostQuery) -> dict[str, pl.DataType]:
+    """Return the columns of an export of cost: the dimensions asked for, then currency, cost and lines."""
+    names = [name for name in asked.by if name.lower() != "currency"]
+    money = {"currency": pl.String(), "cost": pl.Decimal(38, 15), "lines": pl.Int64()}
+    return {name: pl.String() for name in names} | money
+
+
 async def covered(tx: Tx, actor: Actor, *, lake: Lake, engine: str = DUCKDB) -> Period | None:
     """Return the days from the first to the last that any usage is billed for; None without any bill."""
     actor.must("cost:read")

@@ -1,9 +1,5 @@
 """Tools that change something, in two steps: a preview with a signed token, then the token."""
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, NoReturn
@@ -13,6 +9,7 @@ from pydantic import Field
 from bursar.core.findings import service
 from bursar.core.findings.service import Kept
 from bursar.infra.db import Tx
+from bursar.infra.marks import marked, unmarked
 from bursar.infra.web_models import In
 from bursar.kernel.errors import Conflict, Invalid
 from bursar.reports.mcp.desk import Desk, finding
@@ -110,16 +107,12 @@ async def _act(tx: Tx, desk: Desk, asked: ProposeAction, now: datetime) -> Kept:
 
 
 def _signed(secret: bytes, facts: dict[str, Any]) -> str:
-    body = base64.urlsafe_b64encode(json.dumps(facts, sort_keys=True).encode())
-    return f"{body.decode()}.{hmac.new(secret, body, hashlib.sha256).hexdigest()}"
+    return marked(json.dumps(facts, sort_keys=True).encode(), key=secret, scope=SECRET_USE)
 
 
 def _read(secret: bytes, token: str) -> dict[str, Any]:
-    body, _, mark = token.partition(".")
-    if not hmac.compare_digest(hmac.new(secret, body.encode(), hashlib.sha256).hexdigest().encode(), mark.encode()):
+    body = unmarked(token, key=secret, scope=SECRET_USE)
+    if body is None:
         raise Invalid("The token is not one of ours.", "Use the confirm_token of propose_action, unchanged.")
-    try:
-        found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(body))
-    except (ValueError, binascii.Error) as error:  # pragma: no cover  signed by us, so it has our form
-        raise Invalid("The token is damaged.") from error
+    found: dict[str, Any] = json.loads(body)
     return found

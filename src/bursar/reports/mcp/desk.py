@@ -1,25 +1,21 @@
 """What every tool has at hand, and how amounts and trace tokens look."""
 
-import base64
-import binascii
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from bursar.core.findings.service import Kept
-from bursar.infra.db import Database
+from bursar.infra.db import Database, Tx
 from bursar.infra.lake import Lake
+from bursar.infra.traces import Tracer
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid
+from bursar.kernel.finding import Evidence
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
-
-TOKEN_CHARS_MAX = 8000
-MARK = "rows."
-"""Beginning of a trace token that stands for source rows; that of a finding is its id."""
+from bursar.reports.trace.answer import Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,7 @@ class Desk:
         actor: Whoever started the server; every tool runs with these rights.
         clock: Reads the time.
         secret: 32 secret bytes that sign proposals.
+        tracer: Makes and reads trace tokens.
     """
 
     db: Database
@@ -39,52 +36,11 @@ class Desk:
     actor: Actor
     clock: Callable[[], datetime]
     secret: bytes
+    tracer: Tracer
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The source rows behind an amount: of a source, in a period, kept by a filter, with given values.
-
-    Attributes:
-        source: ``cost`` or ``bank``.
-        start: First day.
-        end: The day after the last.
-        where: Filter over cost lines; empty for all.
-        kind: Which cost.
-        values: (dimension, value) pairs that hold; a value of None means that there is none.
-    """
-
-    source: str
-    start: date
-    end: date
-    where: str = ""
-    kind: str = "effective"
-    values: tuple[tuple[str, str | None], ...] = ()
-
-    def token(self) -> str:
-        """Return the trace token; it is a description, not a right: reading it checks the reader's rights."""
-        plain = asdict(self) | {"start": self.start.isoformat(), "end": self.end.isoformat()}
-        text = json.dumps(plain, separators=(",", ":"), sort_keys=True)
-        return MARK + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-    @classmethod
-    def read(cls, token: str) -> "Wanted":
-        """Return what a token stands for.
-
-        Raises:
-            Invalid: It is not a token of this kind.
-        """
-        body = token.removeprefix(MARK) if token.startswith(MARK) and len(token) <= TOKEN_CHARS_MAX else ""
-        try:
-            raw = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            pairs = tuple((str(name), None if value is None else str(value)) for name, value in raw["values"])
-            start, end = date.fromisoformat(raw["start"]), date.fromisoformat(raw["end"])
-            return cls(str(raw["source"]), start, end, str(raw["where"]), str(raw["kind"]), pairs)
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
-            raise Invalid(
-                f"{token[:40]!r} is not a trace token of rows.",
-                "Use a `trace` of query_money; F12 goes to explain_finding.",
-            ) from error
+    def asking(self, tx: Tx) -> Asking:
+        """Return who asks where, for figures that are worked out again."""
+        return Asking(tx, self.actor, self.lake, self.clock())
 
 
 def period(start: date, end: date) -> Period:
@@ -101,6 +57,35 @@ def period(start: date, end: date) -> Period:
 def amount(value: Decimal | None, currency: str, trace: str) -> dict[str, str] | None:
     """Return an exact amount with its trace token; None where no bill tells it."""
     return None if value is None else {"amount": f"{value:f}", "currency": currency, "trace": trace}
+
+
+def evidence(found: Evidence, currency: str) -> dict[str, Any]:
+    """Return formula, parts, prices and source rows; what an amount comes from is told beside it."""
+    return {
+        "formula": found.formula,
+        "parts": [{"label": part.label, "amount": f"{part.amount:f}", "currency": currency} for part in found.parts],
+        "prices": [
+            {
+                "id": price.id,
+                "unit": price.unit,
+                "day": price.day.isoformat(),
+                "source": price.source,
+                "amount": f"{price.amount:f}",
+                "currency": price.currency,
+            }
+            for price in found.prices
+        ],
+        "rows": [
+            {
+                "file": row.file,
+                "row": row.row,
+                "text": row.text,
+                "amount": amount(row.amount, row.currency or currency, f"{row.file}:{row.row}"),
+            }
+            for row in found.rows
+        ],
+        "rows_total": found.rows_total,
+    }
 
 
 def money(value: Money, trace: str) -> dict[str, str]:

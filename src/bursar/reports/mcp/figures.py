@@ -1,5 +1,7 @@
 """Tools about money spent and moved: sums, comparisons, forecasts."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -12,25 +14,18 @@ from bursar.core.planning.series import service as series
 from bursar.infra.web_models import In
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain
+from bursar.kernel.trace import BankFigure, BridgeFigure
 from bursar.parts.banking import service as banking
 from bursar.parts.cloud import service as cloud
 from bursar.parts.cloud.rules.bridge import Change
 from bursar.parts.cloud.rules.dimensions import CostKind
 from bursar.parts.cloud.rules.filters import FILTER_CHARS_MAX
 from bursar.parts.cloud.rules.queries import DIMENSIONS_MAX, CostQuery
-from bursar.reports.mcp.desk import Desk, Wanted, amount, period
+from bursar.reports.mcp.desk import Desk, amount, period
+from bursar.reports.trace.bank import BANK_BY
 
 GROUPS_MAX = 200
 SERIES_SHOWN = 10
-
-BANK_BY = {
-    "account": pl.col("account"),
-    "payee": pl.col("label"),
-    "month": pl.col("booking_date").dt.strftime("%Y-%m-01"),
-    "day": pl.col("booking_date").dt.strftime("%Y-%m-%d"),
-    "direction": pl.when(pl.col("amount") < 0).then(pl.lit("out")).otherwise(pl.lit("in")),
-}
-"""What bank movements can be grouped by."""
 
 Filter = Annotated[
     str,
@@ -93,32 +88,34 @@ async def query_money(desk: Desk, asked: QueryMoney) -> dict[str, Any]:
     if asked.source == "bank" and asked.filter:
         raise Invalid("Filters are for cost.", "Group bank movements by payee, or use search_rows.")
     days = period(asked.start, asked.end)
+    query = CostQuery(days, tuple(asked.by), asked.kind, asked.filter, asked.limit)
     if asked.source == "bank":
         groups = await _bank(desk, asked)
     else:
-        query = CostQuery(days, tuple(asked.by), asked.kind, asked.filter, asked.limit)
         async with desk.db.reading(desk.actor) as tx:
             found = await cloud.costs(tx, desk.actor, lake=desk.lake, asked=query)
         groups = [(one.values, one.currency, one.cost, one.lines) for one in found]
     names = [name for name in asked.by if name.lower() != "currency"]
+
+    def traced(values: tuple[str | None, ...], currency: str) -> str:
+        if asked.source == "cost":
+            return desk.tracer.token(query.figure(values, currency))
+        pairs = tuple(zip(names, values, strict=True))
+        return desk.tracer.token(BankFigure(days.start, days.end, currency, pairs))
+
     return {
         "by": names,
         "kind": asked.kind.value if asked.source == "cost" else "booked",
         "data": [
             {
                 "values": list(values),
-                "sum": amount(total, currency, _trace(asked, names, values, currency)),
+                "sum": amount(total, currency, traced(values, currency)),
                 "rows": rows,
             }
             for values, currency, total, rows in groups[: asked.limit]
         ],
         "complete": len(groups) < asked.limit,
     }
-
-
-def _trace(asked: QueryMoney, names: list[str], values: tuple[str | None, ...], currency: str) -> str:
-    pairs = (*zip(names, values, strict=True), ("currency", currency))
-    return Wanted(asked.source, asked.start, asked.end, asked.filter, asked.kind.value, pairs).token()
 
 
 Group = tuple[tuple[str | None, ...], str, Decimal | None, int]
@@ -157,22 +154,29 @@ async def compare_periods(desk: Desk, asked: ComparePeriods) -> dict[str, Any]:
             kind=asked.kind,
             where=asked.filter,
         )
-    sides = [
-        Wanted("cost", days.start, days.end, asked.filter, asked.kind.value, (("currency", asked.currency),)).token()
-        for days in (old, new)
-    ]
+    figure = BridgeFigure(
+        old.start, old.end, new.start, new.end, asked.currency, asked.kind.value, asked.filter, (), ""
+    )
 
-    def change(one: Change) -> dict[str, Any]:
-        return {"cause": one.cause.value, "service": one.service, "amount": f"{one.amount:f}"}
+    def told(value: Decimal, part: str, service: str | None = None) -> dict[str, Any]:
+        trace = desk.tracer.token(replace(figure, part=part, service=service))
+        return amount(value, found.currency, trace) or {}
+
+    def changes(of: Sequence[Change], *, whole: bool) -> list[dict[str, Any]]:
+        return [
+            {"cause": one.cause.value, "service": one.service}
+            | told(one.amount, one.cause.value, None if whole else one.service)
+            for one in of
+        ]
 
     return {
         "currency": found.currency,
-        "old": amount(found.old, found.currency, sides[0]),
-        "new": amount(found.new, found.currency, sides[1]),
+        "old": told(found.old, "old"),
+        "new": told(found.new, "new"),
         "difference": f"{found.new - found.old:f}",
-        "causes": [change(one) for one in found.causes],
-        "movers": [change(one) for one in found.movers],
-        "movers_left_out": f"{found.rest:f}",
+        "causes": changes(found.causes, whole=True),
+        "movers": changes(found.movers, whole=False),
+        "movers_left_out": told(found.rest, "rest"),
     }
 
 
@@ -214,7 +218,7 @@ async def _stored(tx: Any, desk: Desk, found: series.Found, grain: Grain) -> dic
         "beats_baseline": values.beats_baseline,
         "coverage80_in_backtest": run.coverage80,
         "facts_until": run.last_day.isoformat(),
-        "trace": f"forecast {run.id}",
+        "made_by": f"forecast {run.id}",
         "periods": [
             {
                 "from": start.isoformat(),

@@ -1,15 +1,19 @@
 """Tools about findings."""
 
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from bursar.core.findings import service
+from bursar.infra.traces import TOKEN_CHARS_MAX
 from bursar.infra.web_models import In
 from bursar.kernel.finding import FindingState
-from bursar.reports.mcp.desk import Desk, amount, finding, money
+from bursar.kernel.trace import TotalFigure
+from bursar.reports.mcp.desk import Desk, amount, evidence, finding, money
 from bursar.reports.review import SURE_MIN
+from bursar.reports.trace.resolve import resolve
 
 OPEN = (FindingState.NEW, FindingState.ACCEPTED)
 LISTED_MAX = 100
@@ -37,21 +41,35 @@ async def list_findings(desk: Desk, asked: ListFindings) -> dict[str, Any]:
             tx, desk.actor, states=asked.states, kind_prefix=asked.kind, confidence_min=asked.confidence_min
         )
     totals = service.totals([kept for kept in found if kept.counted.minor > 0])
+    sure = Decimal(str(asked.confidence_min))
     return {
         "findings": [finding(kept) for kept in found[: asked.limit]],
         "left_out": max(0, len(found) - asked.limit),
         "totals": [
             {
-                "worth": total.worth.on_the_wire(),
-                "low": total.low.on_the_wire(),
-                "high": total.high.on_the_wire(),
-                "overlap": total.overlap.on_the_wire(),
+                **{
+                    part: money(getattr(total, part), desk.tracer.token(TotalFigure(total.currency, sure, part)))
+                    for part in ("worth", "low", "high", "overlap")
+                },
                 "findings": total.count,
-                "trace": "the sum of `counted` of these findings",
             }
             for total in totals
         ],
     }
+
+
+class ExplainFigure(In):
+    """Arguments of ``explain_figure``."""
+
+    trace: Annotated[str, Field(max_length=TOKEN_CHARS_MAX, description="Beside any amount")]
+
+
+async def explain_figure(desk: Desk, asked: ExplainFigure) -> dict[str, Any]:
+    """Return what any traced amount is made of."""
+    async with desk.db.reading(desk.actor) as tx:
+        found = await resolve(desk.asking(tx), desk.tracer, asked.trace)
+    figure = amount(found.amount, found.currency, asked.trace)
+    return {"title": found.title, "figure": figure} | evidence(found.evidence, found.currency)
 
 
 async def explain_finding(desk: Desk, asked: ExplainFinding) -> dict[str, Any]:
@@ -59,32 +77,24 @@ async def explain_finding(desk: Desk, asked: ExplainFinding) -> dict[str, Any]:
     async with desk.db.reading(desk.actor) as tx:
         kept = await service.get(tx, desk.actor, name=asked.id)
         history = await service.history(tx, desk.actor, name=asked.id)
-    evidence, currency = kept.finding.evidence, kept.finding.worth.currency
-    return finding(kept) | {
-        "subject": kept.finding.subject,
-        "formula": evidence.formula,
-        "parts": [{"label": part.label} | (amount(part.amount, currency, kept.name) or {}) for part in evidence.parts],
-        "prices": [
-            {"id": price.id, "unit": price.unit, "day": price.day.isoformat(), "source": price.source}
-            | (amount(price.amount, price.currency, kept.name) or {})
-            for price in evidence.prices
-        ],
-        "rows": [
-            {
-                "file": row.file,
-                "row": row.row,
-                "text": row.text,
-                "amount": amount(row.amount, row.currency or currency, kept.name),
-            }
-            for row in evidence.rows
-        ],
-        "rows_total": evidence.rows_total,
-        "verified": money(kept.measured, kept.name) if kept.measured else None,
-        "history": [
-            {"at": event["at"].isoformat(), "who": event["actor"], "action": event["action"], "undone": event["undone"]}
-            for event in history
-        ],
-    }
+    shown = evidence(kept.finding.evidence, kept.finding.worth.currency)
+    return (
+        finding(kept)
+        | shown
+        | {
+            "subject": kept.finding.subject,
+            "verified": money(kept.measured, kept.name) if kept.measured else None,
+            "history": [
+                {
+                    "at": event["at"].isoformat(),
+                    "who": event["actor"],
+                    "action": event["action"],
+                    "undone": event["undone"],
+                }
+                for event in history
+            ],
+        }
+    )
 
 
 Day = Annotated[date | None, Field(description="YYYY-MM-DD")]

@@ -1,7 +1,8 @@
 """Reports and exports over HTTP."""
 
 from collections.abc import Sequence
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -12,10 +13,15 @@ from pydantic import AwareDatetime
 from bursar.core.ledger.books import service
 from bursar.core.ledger.rules.reports import Line, Section
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Day, MoneyOut, Out, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, MoneyOut, Out, TheDb, TracedOut, Traces, router
 from bursar.kernel.money import Money
+from bursar.kernel.trace import LedgerFigure, WorthFigure
 
 r = router("books", tag="Books", about="Reports derived from transfers, at any value date as known at any instant.")
+
+EARNING = "income,expense"
+"""Kinds of account that earnings are made of."""
 
 _On = Annotated[Day | None, Query(description="End of this value date; today's balances when empty.")]
 _Known = Annotated[AwareDatetime | None, Query(description="Only what was recorded by this instant.")]
@@ -30,23 +36,23 @@ class LineOut(Out):
     code: str
     name: str
     kind: str
-    debits: MoneyOut
-    credits: MoneyOut
-    balance: MoneyOut
+    debits: TracedOut
+    credits: TracedOut
+    balance: TracedOut
 
 
 class TrialBalanceOut(Out):
     """Every account; `totals` are the debits of each currency, equal to its credits."""
 
     lines: list[LineOut]
-    totals: list[MoneyOut]
+    totals: list[TracedOut]
 
 
 class SectionOut(Out):
     """Accounts of one kind and currency."""
 
     kind: str
-    total: MoneyOut
+    total: TracedOut
     lines: list[LineOut]
 
 
@@ -54,55 +60,86 @@ class StatementOut(Out):
     """Sections, and income less expenses by currency."""
 
     sections: list[SectionOut]
-    earnings: list[MoneyOut]
+    earnings: list[TracedOut]
 
 
 def _money(minor: int, currency: str) -> MoneyOut:
     return MoneyOut.of(Money(minor, currency))
 
 
-def _line(line: Line) -> LineOut:
-    return LineOut(
-        account=line.account, code=line.code, name=line.name, kind=line.kind, debits=_money(line.debits, line.currency),
-        credits=_money(line.credits, line.currency), balance=_money(line.balance, line.currency),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Translates the amounts of one report, each with its token; the span is that of the report."""
 
+    traces: Tracer
+    since: date | None = None
+    until: date | None = None
+    known_at: datetime | None = None
 
-def _sections(sections: Sequence[Section]) -> list[SectionOut]:
-    return [
-        SectionOut(kind=s.kind, total=_money(s.total, s.currency), lines=[_line(line) for line in s.lines])
-        for s in sections
-    ]
+    def money(self, minor: int, currency: str, side: str, *, account: UUID | None = None, kinds: str = "") -> TracedOut:
+        figure = LedgerFigure(side, currency, account, kinds, self.since, self.until, self.known_at)
+        return TracedOut.to(Money(minor, currency), self.traces.token(figure))
 
+    def line(self, line: Line) -> LineOut:
+        sides = {
+            side: self.money(getattr(line, side), line.currency, side, account=line.account)
+            for side in ("debits", "credits", "balance")
+        }
+        return LineOut(account=line.account, code=line.code, name=line.name, kind=line.kind, **sides)
 
-def _totals(minor: dict[str, int]) -> list[MoneyOut]:
-    return [_money(amount, currency) for currency, amount in sorted(minor.items())]
+    def sections(self, sections: Sequence[Section]) -> list[SectionOut]:
+        return [
+            SectionOut(
+                kind=section.kind,
+                total=self.money(section.total, section.currency, "balance", kinds=section.kind),
+                lines=[self.line(line) for line in section.lines],
+            )
+            for section in sections
+        ]
+
+    def totals(self, minor: dict[str, int], side: str, kinds: str = "") -> list[TracedOut]:
+        return [self.money(amount, currency, side, kinds=kinds) for currency, amount in sorted(minor.items())]
 
 
 @r.get("/v1/books/trial-balance", right="ledger:read")
-async def trial_balance(db: TheDb, actor: As, on: _On = None, known_at: _Known = None) -> TrialBalanceOut:
+async def trial_balance(
+    db: TheDb, actor: As, traces: Traces, on: _On = None, known_at: _Known = None
+) -> TrialBalanceOut:
     """Show the trial balance at the end of a value date, as known at an instant."""
     async with db.reading(actor) as tx:
         found = await service.trial_balance(tx, actor, on=on, known_at=known_at)
-    return TrialBalanceOut(lines=[_line(line) for line in found.lines], totals=_totals(found.totals))
+    telling = _Telling(traces, until=on, known_at=known_at or utc_now())
+    return TrialBalanceOut(
+        lines=[telling.line(line) for line in found.lines], totals=telling.totals(found.totals, "debits")
+    )
 
 
 @r.get("/v1/books/income-statement", right="ledger:read")
-async def income_statement(db: TheDb, actor: As, since: _Since, until: _Until) -> StatementOut:
+async def income_statement(db: TheDb, actor: As, traces: Traces, since: _Since, until: _Until) -> StatementOut:
     """Show income and expenses of a period."""
     async with db.reading(actor) as tx:
         found = await service.income_statement(tx, actor, since=since, until=until)
-    return StatementOut(sections=_sections(found.sections), earnings=_totals(found.earnings))
+    telling = _Telling(traces, since, until, utc_now())
+    return StatementOut(
+        sections=telling.sections(found.sections), earnings=telling.totals(found.earnings, "earnings", EARNING)
+    )
 
 
 @r.get("/v1/books/balance-sheet", right="ledger:read")
 async def balance_sheet(
-    db: TheDb, actor: As, on: Annotated[Day, Query(description="End of this value date.")], known_at: _Known = None
+    db: TheDb,
+    actor: As,
+    traces: Traces,
+    on: Annotated[Day, Query(description="End of this value date.")],
+    known_at: _Known = None,
 ) -> StatementOut:
     """Show assets, liabilities and equity; they balance with the earnings in each currency."""
     async with db.reading(actor) as tx:
         found = await service.balance_sheet(tx, actor, on=on, known_at=known_at)
-    return StatementOut(sections=_sections(found.sections), earnings=_totals(found.earnings))
+    telling = _Telling(traces, until=on, known_at=known_at or utc_now())
+    return StatementOut(
+        sections=telling.sections(found.sections), earnings=telling.totals(found.earnings, "earnings", EARNING)
+    )
 
 
 class FlowOut(Out):
@@ -174,7 +211,7 @@ class WorthOut(Out):
     """What an account is worth."""
 
     account: UUID
-    worth: MoneyOut
+    worth: TracedOut
 
 
 class RevaluationOut(Out):
@@ -190,15 +227,23 @@ class RevaluationOut(Out):
 async def revaluation(
     db: TheDb,
     actor: As,
+    traces: Traces,
     on: Annotated[Day, Query(description="End of this value date.")],
     into: Annotated[str, Query(pattern="^[A-Z]{3}$", description="Reporting currency.")],
     known_at: _Known = None,
 ) -> RevaluationOut:
     """Show what every balance is worth in one currency, with the rates used and the currencies that lack one."""
     async with db.reading(actor) as tx:
-        found = await service.revalue(tx, actor, on=on, into=into, known_at=known_at or utc_now())
+        known = known_at or utc_now()
+        found = await service.revalue(tx, actor, on=on, into=into, known_at=known)
     return RevaluationOut(
-        worth=[WorthOut(account=account, worth=_money(minor, into)) for account, minor in found.worth.items()],
+        worth=[
+            WorthOut(
+                account=account,
+                worth=TracedOut.to(Money(minor, into), traces.token(WorthFigure(account, into, on, known))),
+            )
+            for account, minor in found.worth.items()
+        ],
         gain=_money(found.gain, into),
         rates=[
             RateOut(base=rate.base, rate=f"{rate.rate:f}", day=rate.day, source=rate.source)

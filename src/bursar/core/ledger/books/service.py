@@ -15,7 +15,7 @@ from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import reports as store
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Invalid, TooLarge
+from bursar.kernel.errors import Invalid, NotFound, TooLarge
 
 EXPORT_ROWS = 2_000
 """Transfers written at a time."""
@@ -37,6 +37,65 @@ async def trial_balance(
     whole = on is None and known_at is None
     lines = await store.current_lines(tx) if whole else await store.lines(tx, until=on, known_at=known_at)
     return TrialBalance(lines, reports.check_trial_balance(lines))
+
+
+async def lines(
+    tx: Tx,
+    actor: Actor,
+    *,
+    since: date | None,
+    until: date | None,
+    known_at: datetime | None,
+    kinds: Sequence[str] = (),
+) -> list[Line]:
+    """Return every account that moved, with its debits and credits; ``kinds`` limits to some kinds of account."""
+    actor.must("ledger:read")
+    return await store.lines(tx, since=since, until=until, known_at=known_at, kinds=kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What moved one account: its sums, its sums by the account on the other side, the largest transfers and their number.
+
+    ``moves`` have ``batch``, ``place``, ``key``, ``value_day``, ``memo`` and ``minor``, positive for debits.
+    """
+
+    line: Line
+    against: Sequence[Line]
+    moves: Sequence[Any]
+    count: int
+
+
+async def moves(
+    tx: Tx,
+    actor: Actor,
+    *,
+    account: UUID,
+    rows: int,
+    since: date | None = None,
+    until: date | None = None,
+    known_at: datetime | None = None,
+) -> Moves:
+    """Return what moved an account in a period, as known at an instant, with at most ``rows`` transfers.
+
+    Raises:
+        NotFound: There is no such account.
+    """
+    actor.must("ledger:read")
+    found = await account_store.by_id(tx, account)
+    if found is None:
+        raise NotFound("account", str(account))
+    span: dict[str, Any] = {"since": since, "until": until, "known_at": known_at}
+    others = [
+        Line(account, code, found.name, found.kind, found.currency, *sides)
+        for code, *sides in await store.against(tx, account_id=account, **span)
+    ]
+    whole = Line(
+        account, found.code, found.name, found.kind, found.currency,
+        sum(one.debits for one in others), sum(one.credits for one in others),
+    )  # fmt: skip
+    count, largest = await store.moves(tx, account_id=account, limit=rows, **span)
+    return Moves(whole, others, largest, count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from bursar.kernel.cells import harmless
 from bursar.kernel.money import Money
 
 CSV_COLUMNS = (
@@ -27,7 +28,6 @@ CSV_COLUMNS = (
     "actor",
 )
 _ROOTS = {"asset": "Assets", "liability": "Liabilities", "equity": "Equity", "income": "Income", "expense": "Expenses"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Row(NamedTuple):
@@ -46,11 +46,6 @@ class Row(NamedTuple):
     tags: Mapping[str, Any] | None
     party: UUID | None
     actor: str
-
-
-def harmless(text: str) -> str:
-    """Return text that a spreadsheet shows and does not run: a formula gets an apostrophe in front."""
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def csv_text(rows: Sequence[Row], *, header: bool) -> str:

@@ -76,6 +76,40 @@ async def lines(
     ]
 
 
+async def moves(
+    tx: Tx, *, account_id: UUID, since: date | None, until: date | None, known_at: datetime | None, limit: int
+) -> tuple[int, Sequence[sa.Row[Any]]]:
+    """Return how many transfers moved an account, and the largest: batch, place, key, value_day, memo, minor (signed)."""
+    moved = _moved(tx, since=since, until=until, known_at=known_at).subquery()
+    m = moved.c
+    mine = sa.or_(m.debit == account_id, m.credit == account_id)
+    signed = sa.case((m.debit == account_id, m.amount), else_=-m.amount).label("minor")
+    largest = sa.select(m.batch, m.place, m.key, m.value_day, m.memo, signed).where(mine)
+    count = await tx.scalar(sa.select(sa.func.count()).select_from(moved).where(mine))
+    return int(count or 0), await tx.all(largest.order_by(m.amount.desc(), m.batch, m.place).limit(limit))
+
+
+async def against(
+    tx: Tx, *, account_id: UUID, since: date | None, until: date | None, known_at: datetime | None
+) -> list[tuple[str, int, int]]:
+    """Return (code, debits, credits) of an account by the account on the other side, at most 50,000."""
+    moved = _moved(tx, since=since, until=until, known_at=known_at).subquery()
+    m, a = moved.c, account.c
+    other = sa.case((m.debit == account_id, m.credit), else_=m.debit)
+    debits, credit = (
+        sa.func.coalesce(sa.func.sum(m.amount).filter(side == account_id), 0) for side in (m.debit, m.credit)
+    )
+    query = (
+        sa.select(a.code, debits.label("debits"), credit.label("credits"))
+        .select_from(moved.join(account, sa.and_(a.org == m.org, a.id == other)))
+        .where(sa.or_(m.debit == account_id, m.credit == account_id))
+        .group_by(a.code)
+        .order_by(a.code)
+        .limit(ACCOUNTS_MAX)
+    )
+    return [(row.code, int(row.debits), int(row.credits)) for row in await tx.all(query)]
+
+
 async def current_lines(tx: Tx) -> list[Line]:
     """Return every account with its volumes of this moment, by code, at most 50,000."""
     a = account.c

@@ -12,9 +12,26 @@ from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Wanted
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, Day, In, Listed, Match, MoneyIn, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import (
+    As,
+    Day,
+    In,
+    Listed,
+    Match,
+    MoneyIn,
+    MoneyOut,
+    Out,
+    Page,
+    Router,
+    TheDb,
+    TracedOut,
+    Traces,
+    router,
+)
 from bursar.kernel.errors import Conflict, TooLarge
 from bursar.kernel.money import Money
+from bursar.kernel.trace import BudgetFigure
 
 Value = Annotated[str, Field(max_length=rules.VALUE_CHARS_MAX)]
 Name = Annotated[str, Field(min_length=1, max_length=rules.NAME_CHARS_MAX, examples=["Cloud, production"])]
@@ -72,18 +89,18 @@ class StatusOut(Out):
     budget: UUID
     start: date
     end: Annotated[date, Field(description="Day after the last.")]
-    allowed: MoneyOut
-    carried: MoneyOut
-    actual: MoneyOut
-    committed: MoneyOut
+    allowed: TracedOut
+    carried: TracedOut
+    actual: TracedOut
+    committed: TracedOut
     share: float | None
     known_until: date | None
-    expected: MoneyOut | None
-    low80: MoneyOut | None
-    high80: MoneyOut | None
-    low95: MoneyOut | None
-    high95: MoneyOut | None
-    others: list[MoneyOut]
+    expected: TracedOut | None
+    low80: TracedOut | None
+    high80: TracedOut | None
+    low95: TracedOut | None
+    high95: TracedOut | None
+    others: list[TracedOut]
     crossed: list[service.Threshold]
     notes: list[str]
 
@@ -109,23 +126,27 @@ def _out(one: Budget) -> BudgetOut:
     )
 
 
-def _status(one: Status) -> StatusOut:
-    def money(name: str) -> MoneyOut | None:
-        found = getattr(one, name)
-        return None if found is None else MoneyOut.of(found)
+_FORECAST = ("expected", "low80", "high80", "low95", "high95")
+
+
+def _status(one: Status, traces: Tracer) -> StatusOut:
+    def told(name: str, money: Money | None = None) -> TracedOut:
+        amount: Money = money or getattr(one, name)
+        trace = traces.token(BudgetFigure(one.budget.id, one.period.start, name, amount.currency))
+        return TracedOut.to(amount, trace)
 
     return StatusOut(
         budget=one.budget.id,
         start=one.period.start,
         end=one.period.end,
-        allowed=MoneyOut.of(one.allowed),
-        carried=MoneyOut.of(one.carried),
-        actual=MoneyOut.of(one.actual),
-        committed=MoneyOut.of(one.committed),
+        allowed=told("allowed"),
+        carried=told("carried"),
+        actual=told("actual"),
+        committed=told("committed"),
         share=one.share,
         known_until=one.known_until,
-        **{name: money(name) for name in ("expected", "low80", "high80", "low95", "high95")},
-        others=[MoneyOut.of(each) for each in one.others],
+        **{name: None if getattr(one, name) is None else told(name) for name in _FORECAST},
+        others=[told("actual", each) for each in one.others],
         crossed=list(one.crossed),
         notes=list(one.notes),
     )
@@ -141,11 +162,12 @@ def routes(lake: Lake) -> Router:
         id: UUID,  # noqa: A002  the word of the API
         db: TheDb,
         actor: As,
+        traces: Traces,
         day: Annotated[Day | None, Query(description="A day of the period; today by default.")] = None,
     ) -> StatusOut:
         """Show actual, committed and expected amounts of a period, with the interval of the forecast."""
         async with db.reading(actor) as tx:
-            return _status(await service.status(tx, actor, id_=id, lake=lake, now=utc_now(), day=day))
+            return _status(await service.status(tx, actor, id_=id, lake=lake, now=utc_now(), day=day), traces)
 
     @r.get("/v1/budgets/{id}/alerts", right="budget:read")
     async def budget_alerts(id: UUID, db: TheDb, actor: As) -> list[AlertOut]:  # noqa: A002

@@ -19,7 +19,8 @@ from bursar.core.planning.series.api import GrainName
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, Day, In, Out, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, In, Out, Router, TheDb, Traces, router
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain
@@ -30,6 +31,9 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 
 HISTORY_MAX = 400
 """Periods of history sent beside a stored forecast."""
+
+PLACES = 4
+"""Decimal places of history."""
 
 Key = Annotated[str, Path(pattern=r"^S[0-9a-f]{16}$", description="Id of a series, from `GET /v1/series`.")]
 Stamp = Annotated[
@@ -159,6 +163,7 @@ class PastOut(Out):
 
     start: date
     amount: str
+    trace: Annotated[str, "`/v1/trace/{token}` tells its exact parts and source lines."]
 
 
 class StoredForecastOut(Out):
@@ -243,28 +248,33 @@ def routes(lake: Lake) -> Router:
         )
 
     @r.get("/v1/series/{key}/forecast", right="forecast:read")
-    async def series_forecast(key: Key, db: TheDb, actor: As, grain: GrainName = "day") -> StoredForecastOut:
+    async def series_forecast(
+        key: Key, db: TheDb, actor: As, traces: Traces, grain: GrainName = "day"
+    ) -> StoredForecastOut:
         """Show the newest stored forecast of a series: intervals, model, version, training window and record."""
         async with db.reading(actor) as tx:
             run, values = await service.of_series(tx, actor, id_=key, grain=Grain(grain))
             record = await scores.live(tx, source=run.source, grain=run.grain, currency=run.currency)
-            history, newer = await _history(tx, actor, lake, key, run)
+            history, newer = await _history(tx, actor, lake, key, run, traces)
         return _stored(run, values, record, history, newer)
 
     return r
 
 
-async def _history(tx: Tx, actor: Actor, lake: Lake, key: str, run: Run) -> tuple[list[PastOut], bool | None]:
+async def _history(
+    tx: Tx, actor: Actor, lake: Lake, key: str, run: Run, traces: Tracer
+) -> tuple[list[PastOut], bool | None]:
     """Return the newest periods of history and whether facts go on after the training window."""
     if not actor.may("series:read"):
         return [], None
     try:
-        _, times, amounts = await series.find(tx, actor, lake=lake, id_=key, grain=run.grain, now=utc_now())
+        found, times, amounts = await series.find(tx, actor, lake=lake, id_=key, grain=run.grain, now=utc_now())
     except NotFound:  # the facts were taken back since
         return [], None
+    starts = [time.astype("datetime64[D]").astype(object) for time in times[-HISTORY_MAX:]]
     past = [
-        PastOut(start=time.astype("datetime64[D]").astype(object), amount=f"{amount:.4f}")
-        for time, amount in zip(times[-HISTORY_MAX:], amounts[-HISTORY_MAX:], strict=True)
+        PastOut(start=start, amount=f"{amount:.{PLACES}f}", trace=traces.token(series.figure(found, start, PLACES)))
+        for start, amount in zip(starts, amounts[-HISTORY_MAX:], strict=True)
     ]
     return past, past[-1].start >= run.origin
 

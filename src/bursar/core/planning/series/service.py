@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import polars as pl
@@ -16,8 +16,9 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
-from bursar.kernel.period import Grain
+from bursar.kernel.period import Grain, add_months
 from bursar.kernel.series import Days, Floats
+from bursar.kernel.trace import SpentFigure
 
 __all__ = ["GRAINS", "SOURCES", "Facts", "Found", "Hierarchy", "Source", "facts", "find", "hierarchies", "listed"]
 
@@ -168,6 +169,17 @@ async def find(
             if row is not None:
                 return _found(tree, row), tree.panel.times(row), tree.panel.series(row)
     raise NotFound("series", id_)
+
+
+_DAYS = {Grain.DAY: 1, Grain.WEEK: 7}
+
+
+def figure(found: Found, start: date, places: int) -> SpentFigure:
+    """Return what the amount of one period of a series stands for."""
+    source = SOURCES[found.source]
+    values = zip(source.levels, rules.parts_of(found.key, len(source.levels)), strict=False)
+    end = add_months(start, 1) if found.grain is Grain.MONTH else start + timedelta(days=_DAYS[found.grain])
+    return SpentFigure(found.source, start, end, found.currency, places, tuple(values))
 
 
 def row_names(source: Source) -> Sequence[str]:

@@ -38,6 +38,9 @@ KINDS = (
 )
 """Every kind of finding this part raises."""
 
+LIKELY = 0.6
+"""From this certainty on a double is told as one, below it as a question."""
+
 ROWS_SHOWN_MAX = 50
 """Most source rows kept as evidence of one finding."""
 
@@ -59,12 +62,14 @@ def of_double(pair: Double, sources: Sources) -> Finding:
         kind=DUPLICATE,
         subject=f"{pair.account}/{pair.payee}/{pair.amount.normalize():f}/{second}",
         period=Period(first, second + timedelta(days=1)),
-        title=f"Paid twice to {pair.label}",
+        title=f"{'Paid' if pair.sure >= LIKELY else 'Perhaps paid'} twice to {pair.label}",
         worth=worth,
         low=Money(0, pair.currency) if pair.sure < 0.9 else worth,
         high=worth,
         confidence=pair.sure,
-        action=f"Ask {pair.label} for the second payment of {second} back.",
+        action=f"Ask {pair.label} for the second payment of {second} back."
+        if pair.sure >= LIKELY
+        else f"Compare the two invoices of {pair.label}; ask for the second payment of {second} back if they are one.",
         evidence=Evidence(
             formula=f"two payments of the same amount, {(second - first).days} days apart: {pair.why}",
             parts=(

@@ -1,17 +1,26 @@
 """Transactions over HTTP: derive, search, annotate, split, close a period."""
 
+from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
+import polars as pl
 import sqlalchemy as sa
-from fastapi import Query
+from fastapi import Depends, Query
+from fastapi.responses import FileResponse
 from pydantic import Field
 
 from bursar.infra.clock import utc_now
+from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, TracedOut, Traces, router
+from bursar.infra.web_exports import EXPORTS, PAGE_ROWS, Form, export
+from bursar.infra.web_pages import Paging
+from bursar.kernel.errors import TooLarge
+from bursar.kernel.trace import TransactionFigure
 from bursar.parts.banking.transactions import service
 from bursar.parts.banking.transactions.rules import (
     CATEGORY_CHARS_MAX,
@@ -36,7 +45,7 @@ class TransactionOut(Out):
     account: str
     booking_date: date
     value_date: date | None
-    amount: MoneyOut
+    amount: TracedOut
     status: str
     label: Annotated[str, Field(description="The counterparty as written.")]
     description: str
@@ -126,14 +135,17 @@ class AccountOut(Out):
     last_day: date
 
 
-def transaction_out(row: sa.Row[Any]) -> TransactionOut:
+def transaction_out(row: sa.Row[Any], traces: Tracer) -> TransactionOut:
     """Translate a transaction for the wire."""
-    return TransactionOut(**_fields(row))
+    return TransactionOut(**_fields(row, traces))
 
 
-def _fields(row: sa.Row[Any]) -> dict[str, Any]:
+def _fields(row: sa.Row[Any], traces: Tracer) -> dict[str, Any]:
     plain = [name for name in TransactionOut.model_fields if name != "amount"]
-    return {name: getattr(row, name) for name in plain} | {"amount": _money(row.amount, row.currency)}
+    money, trace = _money(row.amount, row.currency), traces.token(TransactionFigure(row.id))
+    return {name: getattr(row, name) for name in plain} | {
+        "amount": TracedOut(amount=money.amount, currency=money.currency, trace=trace)
+    }
 
 
 def _money(amount: Decimal, currency: str) -> MoneyOut:
@@ -147,11 +159,7 @@ r = router(
 )
 
 
-@r.get("/v1/transactions", right="transaction:read")
-async def list_transactions(
-    db: TheDb,
-    actor: As,
-    page: Page,
+async def _asked(
     q: Annotated[str, Query(max_length=200, description="Words that must all occur; `offi*` for a beginning.")] = "",
     account: Annotated[str, Query(max_length=100)] = "",
     since: Annotated[Day | None, Query(description="First day.")] = None,
@@ -164,20 +172,77 @@ async def list_transactions(
     department: Annotated[str, Query(max_length=CATEGORY_CHARS_MAX)] = "",
     party: UUID | None = None,
     tag: Annotated[str, Query(max_length=TAG_CHARS_MAX)] = "",
-) -> Listed[TransactionOut]:
-    """Search transactions, the newest first."""
-    wanted = Filter(
+) -> tuple[str, Filter]:
+    return q, Filter(
         (), account, since, until, size_of(Decimal(least)) if least else None, size_of(Decimal(most)) if most else None,
         currency, state, category, department, party, tag,
     )  # fmt: skip
+
+
+Asked = Annotated[tuple[str, Filter], Depends(_asked)]
+"""Handler parameter: words and filters of a search."""
+
+
+@r.get("/v1/transactions", right="transaction:read")
+async def list_transactions(db: TheDb, actor: As, page: Page, traces: Traces, asked: Asked) -> Listed[TransactionOut]:
+    """Search transactions, the newest first."""
+    words, wanted = asked
     async with db.reading(actor) as tx:
-        found = await service.find(tx, actor, query=q, wanted=wanted)
+        found = await service.find(tx, actor, query=words, wanted=wanted)
         rows = await tx.all(page.of(found.statement, found.day, found.id))
-    return page.listed(rows, key=lambda row: (row.booking_date, row.id), out=transaction_out)
+    return page.listed(rows, key=lambda row: (row.booking_date, row.id), out=lambda row: transaction_out(row, traces))
+
+
+EXPORTED: dict[str, pl.DataType] = {
+    "id": pl.String(), "account": pl.String(), "booking_date": pl.Date(), "value_date": pl.Date(), "amount": pl.Decimal(38, 15),
+    "currency": pl.String(), "status": pl.String(), "label": pl.String(), "description": pl.String(), "reference": pl.String(),
+    "counterparty_account": pl.String(), "party": pl.String(), "department": pl.String(), "note": pl.String(),
+    "tags": pl.List(pl.String()), "category": pl.String(), "state": pl.String(), "batch": pl.String(), "row": pl.Int64(),
+}  # fmt: skip
+"""Columns of the export; ``batch`` and ``row`` name the line of the imported file."""
+
+
+@r.get(
+    "/v1/transactions/export",
+    right="transaction:read",
+    response_class=FileResponse,
+    responses=EXPORTS,
+    refusals=[TooLarge],
+)
+async def export_transactions(db: TheDb, actor: As, asked: Asked, form: Form = "csv") -> FileResponse:
+    """Export every transaction that a search finds, the newest first; formulas in CSV are made harmless."""
+    words, wanted = asked
+
+    async def pages(tx: Tx) -> AsyncIterator[list[list[Any]]]:
+        found = await service.find(tx, actor, query=words, wanted=wanted)
+        at = Paging(PAGE_ROWS)
+        while True:
+            rows = await tx.all(at.of(found.statement, found.day, found.id))
+            page = rows[:PAGE_ROWS]
+            yield [[_exported(row, name) for name in EXPORTED] for row in page]
+            if len(rows) <= PAGE_ROWS:
+                return
+            at = Paging(PAGE_ROWS, (page[-1].booking_date, page[-1].id))
+
+    async with db.reading(actor) as tx:
+        return await export("transactions", EXPORTED, pages(tx), form)
+
+
+def _exported(row: sa.Row[Any], name: str) -> Any:
+    value = getattr(row, name)
+    if name == "amount":
+        return Decimal(_money(value, row.currency).amount)
+    return str(value) if isinstance(value, UUID) else value
 
 
 @r.get("/v1/transactions/{id}", right="transaction:read")
-async def get_transaction(id: UUID, db: TheDb, actor: As, match: Match) -> WholeOut:  # noqa: A002  the path's word
+async def get_transaction(
+    id: UUID,  # noqa: A002  the path's word
+    db: TheDb,
+    actor: As,
+    match: Match,
+    traces: Traces,
+) -> WholeOut:
     """Show a transaction with its parts and the evidence of its category."""
     async with db.reading(actor) as tx:
         whole = await service.get(tx, actor, id_=id)
@@ -191,7 +256,7 @@ async def get_transaction(id: UUID, db: TheDb, actor: As, match: Match) -> Whole
         )
         for part in whole.parts
     ]
-    return WholeOut(**_fields(whole.row), parts=parts)
+    return WholeOut(**_fields(whole.row, traces), parts=parts)
 
 
 @r.patch("/v1/transactions/{id}", right="transaction:write", edited=True, status_code=204)

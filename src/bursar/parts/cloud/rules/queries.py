@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.period import Period
+from bursar.kernel.trace import CostFigure
 from bursar.parts.cloud.rules.dimensions import CostKind, column, cost, day, dimension, month
 from bursar.parts.cloud.rules.filters import parse_filter
 
@@ -39,6 +40,12 @@ class CostQuery:
     kind: CostKind = CostKind.EFFECTIVE
     where: str = ""
     limit: int = 1000
+
+    def figure(self, values: Sequence[str | None], currency: str) -> CostFigure:
+        """Return what the sum of one group of the answer stands for."""
+        names = [name for name in self.by if name.lower() != "currency"]
+        pairs = tuple(zip(names, values, strict=True))
+        return CostFigure(self.period.start, self.period.end, currency, self.kind.value, self.where, pairs)
 
 
 def within(period: Period) -> exp.Expr:
