@@ -32,9 +32,6 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 HISTORY_MAX = 400
 """Periods of history sent beside a stored forecast."""
 
-PLACES = 4
-"""Decimal places of history."""
-
 Key = Annotated[str, Path(pattern=r"^S[0-9a-f]{16}$", description="Id of a series, from `GET /v1/series`.")]
 Stamp = Annotated[
     str,
@@ -271,10 +268,11 @@ async def _history(
         found, times, amounts = await series.find(tx, actor, lake=lake, id_=key, grain=run.grain, now=utc_now())
     except NotFound:  # the facts were taken back since
         return [], None
-    starts = [time.astype("datetime64[D]").astype(object) for time in times[-HISTORY_MAX:]]
     past = [
-        PastOut(start=start, amount=f"{amount:.{PLACES}f}", trace=traces.token(series.figure(found, start, PLACES)))
-        for start, amount in zip(starts, amounts[-HISTORY_MAX:], strict=True)
+        PastOut(start=start, amount=f"{amount:.{series.PLACES}f}", trace=traces.token(series.figure(found, start)))
+        for start, amount in zip(
+            times[-HISTORY_MAX:].astype("datetime64[D]").tolist(), amounts[-HISTORY_MAX:], strict=True
+        )
     ]
     return past, past[-1].start >= run.origin
 

@@ -171,15 +171,18 @@ async def find(
     raise NotFound("series", id_)
 
 
+PLACES = 4
+"""Decimal places that amounts of a series are told with."""
+
 _DAYS = {Grain.DAY: 1, Grain.WEEK: 7}
 
 
-def figure(found: Found, start: date, places: int) -> SpentFigure:
+def figure(found: Found, start: date) -> SpentFigure:
     """Return what the amount of one period of a series stands for."""
     source = SOURCES[found.source]
     values = zip(source.levels, rules.parts_of(found.key, len(source.levels)), strict=False)
     end = add_months(start, 1) if found.grain is Grain.MONTH else start + timedelta(days=_DAYS[found.grain])
-    return SpentFigure(found.source, start, end, found.currency, places, tuple(values))
+    return SpentFigure(found.source, start, end, found.currency, PLACES, tuple(values))
 
 
 def row_names(source: Source) -> Sequence[str]:
