@@ -270,9 +270,7 @@ async def _history(
         return [], None
     past = [
         PastOut(start=start, amount=f"{amount:.{series.PLACES}f}", trace=traces.token(series.figure(found, start)))
-        for start, amount in zip(
-            times[-HISTORY_MAX:].astype("datetime64[D]").tolist(), amounts[-HISTORY_MAX:], strict=True
-        )
+        for start, amount in list(zip(times.astype("datetime64[D]").tolist(), amounts, strict=True))[-HISTORY_MAX:]
     ]
     return past, past[-1].start >= run.origin
 
