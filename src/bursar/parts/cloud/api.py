@@ -236,6 +236,7 @@ def routes(lake: Lake, *, engine: str = service.DUCKDB) -> Router:
     """
     r = router("cloud", tag="Cloud costs", about="What clouds cost, why it changed, and whether the invoice is right.")
     _questions(r, lake, engine)
+    _why(r, lake, engine)
     _decisions(r, lake, engine)
     return r
 
@@ -289,6 +290,8 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
 
         return await export("costs", columns, pages(), form)
 
+
+def _why(r: Router, lake: Lake, engine: str) -> None:
     @r.post("/v1/cloud/bridge", right="cost:read", refusals=[Invalid])
     async def explain_change(body: BridgeIn, db: TheDb, actor: As, traces: Traces) -> BridgeOut:
         """Explain why a bill changed between two periods; the causes sum exactly to the difference."""
