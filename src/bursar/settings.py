@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     )
     s3_endpoint: str = Field("", description="S3 endpoint other than AWS's own.")
     s3_region: str = Field("us-east-1", description="S3 region.")
+    import_prefixes: tuple[str, ...] = Field(
+        (),
+        description="Prefixes such as `s3://bills/{org}` that may be imported over HTTP; `{org}` is the organisation's id.",
+    )
     engine: str = Field(
         "duckdb", description="`duckdb`, or `sc://host:port` of a Spark Connect server (extra `spark`)."
     )

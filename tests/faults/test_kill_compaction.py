@@ -24,7 +24,7 @@ from tests.infra.costs import lines, put
 ORG = UUID("00000000-0000-7000-8000-0000000000f2")
 KEEPER = Actor(ORG, "person:keeper")
 KILLS = 8
-KILLS_SLOW = 60
+KILLS_SLOW = 30
 BILLS = 6
 GRACE = timedelta(seconds=-60)
 """Over already, so that the sweep takes away files in the same run."""

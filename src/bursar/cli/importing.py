@@ -2,7 +2,6 @@
 
 import csv
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -26,7 +25,7 @@ rehash_option = click.option(
 
 
 @click.command("import")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@running.places_argument
 @click.option("--format", "format_name", default="", help="Take this format instead of recognising it.")
 @click.option(
     "--set", "answers", multiple=True, metavar="NAME=VALUE", help="Answer a parser's question, as its problem says."
@@ -35,17 +34,18 @@ rehash_option = click.option(
 @json_option
 @org_option
 def import_(
-    paths: tuple[Path, ...],
+    places: tuple[str, ...],
     format_name: str,
     answers: tuple[str, ...],
     rehash: bool,
     as_json: bool,
     org: str | None,
 ) -> int:
-    """Import files and folders without reviewing them."""
+    """Import files, folders and s3://bucket/prefix without reviewing them."""
     from bursar import wiring
     from bursar.cli.review import about, batch_dict
     from bursar.infra.clock import utc_now
+    from bursar.wiring.house import sources_at
 
     options = dict(answer.partition("=")[::2] for answer in answers)
     if format_name:
@@ -53,7 +53,8 @@ def import_(
 
     async def use(house: "House") -> "list[Batch]":
         actor = await wiring.local_actor(house, org)
-        taken = house.importer.import_paths(actor, paths, clock=utc_now, options=options, trust_times=not rehash)
+        sources = await sources_at(house, places)
+        taken = house.importer.import_sources(actor, sources, clock=utc_now, options=options, trust_marks=not rehash)
         return [batch async for batch in taken]
 
     taken = running.in_house(use)

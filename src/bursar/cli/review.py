@@ -36,7 +36,7 @@ UNSURE_SHOWN = 3
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@running.places_argument
 @click.option("--org", default=None, help="Id of an organisation, where there are several.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the findings as CSV.")
@@ -44,7 +44,7 @@ UNSURE_SHOWN = 3
 @click.option("--fail-over", type=str, default=None, help="Exit 3 when more money than this is worth acting on.")
 @click.option("--currency", default=None, help="Show totals of this currency first.")
 def review(
-    paths: tuple[Path, ...],
+    places: tuple[str, ...],
     org: str | None,
     as_json: bool,
     as_csv: bool,
@@ -52,7 +52,7 @@ def review(
     fail_over: str | None,
     currency: str | None,
 ) -> int:
-    """Read bills and statements in PATHS (files or folders); print what is worth doing.
+    """Read bills and statements in PATH (files, folders, s3://bucket/prefix); print what is worth doing.
 
     Nothing leaves this machine. What is read is kept in the home folder, so the next review is faster; the same file
     twice adds nothing. `bursar revert` takes an import back.
@@ -67,7 +67,7 @@ def review(
     progress = _Progress(quiet=not running.interactive())
 
     async def use(house: "House") -> "Review":
-        return await wiring.review(house, paths, org=org, on_batch=progress)
+        return await wiring.review(house, places, org=org, on_batch=progress)
 
     made = running.in_house(use)
     progress.clear()

@@ -34,6 +34,21 @@ chosen = Chosen()
 """Set once by the root command."""
 
 
+class Place(click.Path):
+    """A path that exists, or ``s3://bucket/prefix``."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Look whether a path exists; a bucket is looked into later."""
+        text = str(value)
+        return text if text.startswith("s3://") else str(super().convert(value, param, ctx))
+
+
+places_argument = click.argument("places", nargs=-1, required=True, metavar="PATH...", type=Place(exists=True))
+"""Places to import from."""
+
+
 def settings(**overrides: object) -> "Settings":
     """Return the settings with the root options applied."""
     from pathlib import Path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Protocol
 
-from bursar.kernel.errors import Invalid, Refusal, Unavailable
+from bursar.kernel.errors import Conflict, Invalid, Refusal, Unavailable
 
 PART_BYTES = 1024 * 1024
 _DRAFT = ".draft-"
@@ -26,13 +26,19 @@ class Missing(Refusal):
     name: str
 
 
+@dataclass(eq=False)
+class NoBucket(Unavailable):
+    """There is no bucket for {what}; check its name and region."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored stream: its name, its size in bytes and its age in seconds."""
+    """One stored stream: its name, its size in bytes, its age in seconds, and what S3 calls its content by."""
 
     name: str
     size: int
     age_s: float
+    etag: str = ""
 
 
 class Store(Protocol):
@@ -192,7 +198,7 @@ class S3Store:
             for page in pages:
                 for found in page.get("Contents", ()):
                     name = found["Key"].removeprefix(self._prefix)
-                    yield Entry(name, found["Size"], now - found["LastModified"].timestamp())
+                    yield Entry(name, found["Size"], now - found["LastModified"].timestamp(), found.get("ETag", ""))
 
     def has(self, name: str) -> bool:
         """Tell whether the object is there."""
@@ -203,10 +209,15 @@ class S3Store:
             return False
         return True
 
-    def read(self, name: str) -> Iterator[bytes]:
-        """Yield the object's bytes."""
+    def read(self, name: str, *, etag: str = "") -> Iterator[bytes]:
+        """Yield the object's bytes.
+
+        Raises:
+            Conflict: It is not the content called ``etag`` any more.
+        """
+        only = {"IfMatch": etag} if etag else {}
         with _s3_errors(name):
-            body = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + _checked(name))["Body"]
+            body = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + _checked(name), **only)["Body"]
             with body:
                 yield from body.iter_chunks(PART_BYTES)
 
@@ -251,6 +262,10 @@ class _s3_errors:  # noqa: N801  a context manager that reads like a word
             code = error.response["Error"]["Code"]
             if code in {"404", "NoSuchKey", "NotFound"}:
                 raise Missing(self.name) from error
+            if code in {"412", "PreconditionFailed"}:
+                raise Conflict(f"{self.name[:200]} changed while it was read.") from error
+            if code == "NoSuchBucket":
+                raise NoBucket(self.name[:200]) from error
             raise Unavailable(f"S3 ({code})") from error
         if isinstance(error, BotoCoreError | Boto3Error):
             raise Unavailable(f"S3 ({type(error).__name__})") from error

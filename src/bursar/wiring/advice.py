@@ -17,7 +17,7 @@ from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
 from bursar.parts.cloud.savings import service as cloud
 from bursar.reports.review import Review, made
-from bursar.wiring.house import House, local_actor, producer, tracer
+from bursar.wiring.house import House, local_actor, producer, sources_at, tracer
 
 FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""
@@ -58,7 +58,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
 
 async def review(
     house: House,
-    paths: Sequence[Path],
+    places: Sequence[str | Path],
     *,
     org: str | None = None,
     on_batch: Callable[[Batch], None] = lambda _: None,
@@ -67,14 +67,15 @@ async def review(
 
     Args:
         house: The running house.
-        paths: Files and folders; a file that is provably unchanged since its import is not read again.
+        places: Files, folders and ``s3://bucket/prefix``; what is provably unchanged since its import is not read again.
         org: Id of the organisation that the facts belong to; the local owner's by default.
         on_batch: Called for each document as soon as it is imported.
     """
     began = time.perf_counter()
     actor = await local_actor(house, org)
     batches = []
-    async for batch in house.importer.import_paths(actor, paths, clock=utc_now, trust_times=True):
+    sources = await sources_at(house, [str(place) for place in places])
+    async for batch in house.importer.import_sources(actor, sources, clock=utc_now, trust_marks=True):
         batches.append(batch)
         on_batch(batch)
     failed = await advise(house, actor.org)

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,8 @@ from bursar.connectors.prices.libcloud_pack import default_prices
 from bursar.core.identity import service as identity
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.identity.service import RIGHTS
-from bursar.core.intake.jobs import Importer
+from bursar.core.intake.jobs import Buckets, Importer, files_under
+from bursar.infra.arrivals import S3, Source
 from bursar.infra.backup_store import FolderStore, S3Store, Store
 from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
@@ -114,6 +115,22 @@ def keyring_of(settings: Settings) -> Keyring:
         draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
         draft.replace(path)
     return Keyring([path.read_text(encoding="ascii").strip()])
+
+
+def buckets(settings: Settings, importer: Importer) -> Buckets:
+    """Return where S3 is reached for imports, and what may be imported from it over HTTP."""
+    return Buckets(importer, settings.import_prefixes, settings.s3_endpoint, settings.s3_region)
+
+
+async def sources_at(house: "House", places: Sequence[str]) -> list[Source]:
+    """Return what is to import at some places, each a path or ``s3://bucket/prefix``."""
+    found: list[Source] = []
+    for place in places:
+        if place.startswith(S3):
+            found += await buckets(house.settings, house.importer).objects(place)
+        else:
+            found += await asyncio.to_thread(files_under, [Path(place)])
+    return found
 
 
 def lake_store(settings: Settings) -> Store:

@@ -48,7 +48,7 @@ from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
 from bursar.reports.trace import api as trace_api
 from bursar.wiring.advice import report, standing
-from bursar.wiring.house import MARKS, House, keyring_of
+from bursar.wiring.house import MARKS, House, buckets, keyring_of
 from bursar.wiring.tools import JOBS, Tools, tools
 
 
@@ -66,7 +66,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         findings_api.r,
         trace_api.routes(house.lake),
         digest_api.r,
-        intake_api.routes(house.importer, upload_bytes_max=house.settings.upload_bytes_max),
+        intake_api.routes(buckets(house.settings, house.importer), upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),
         *planning_api.routes(house.lake),
         parties_api.r,

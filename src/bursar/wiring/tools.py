@@ -37,7 +37,7 @@ from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
-from bursar.wiring.house import SCHEMAS, House, keyring_of
+from bursar.wiring.house import SCHEMAS, House, buckets, keyring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Tools:
             house,
             house.lake,
             Keeper(house.lake, SCHEMAS),
+            buckets(house.settings, house.importer),
             self.identity,
             self.audit,
             self.notices,

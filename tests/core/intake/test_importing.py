@@ -3,7 +3,7 @@
 import os
 import random
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from bursar.core.audit import service as audit
 from bursar.core.intake import rules, service
-from bursar.core.intake.jobs import Importer
+from bursar.core.intake.jobs import Importer, files_under
 from bursar.core.intake.service import Batch, BatchState
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
@@ -283,7 +283,12 @@ def counted(importer: Importer, tmp_path: Path) -> tuple[Importer, Counted]:
 async def again(importer: Importer, actor: Actor, path: Path) -> list[Batch]:
     """Import with trust in times, some time after the file was written."""
     later = utc_now() + timedelta(minutes=1)
-    return [b async for b in importer.import_paths(actor, [path], clock=lambda: later, trust_times=True)]
+    return await trusting(importer, actor, path, lambda: later)
+
+
+async def trusting(importer: Importer, actor: Actor, path: Path, clock: Callable[[], datetime]) -> list[Batch]:
+    sources = files_under([path])
+    return [b async for b in importer.import_sources(actor, sources, clock=clock, trust_marks=True)]
 
 
 async def test_an_unchanged_file_is_known_without_being_read(
@@ -338,7 +343,7 @@ async def test_a_file_written_just_before_its_import_is_read_again(
     bill = focus(tmp_path / "bill.csv", range(1, 11))
 
     for _ in range(2):
-        [b async for b in importer.import_paths(actor, [bill], clock=utc_now, trust_times=True)]
+        await trusting(importer, actor, bill, utc_now)
 
     assert files.puts == 2
 

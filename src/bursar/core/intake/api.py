@@ -8,13 +8,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Query, Request
+from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from bursar.core.intake import service
-from bursar.core.intake.jobs import Importer
+from bursar.core.intake.jobs import Buckets
 from bursar.core.intake.service import Batch, BatchState
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Listed, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.jobs import enqueue
+from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, Router, TheDb, router
 from bursar.kernel.cells import harmless
 from bursar.kernel.errors import Conflict, Invalid
 from bursar.kernel.errors import Problem as ImportProblem
@@ -98,13 +100,34 @@ def _problem(problem: ImportProblem) -> ProblemRowOut:
     return ProblemRowOut(file=problem.file, row=problem.row, column=problem.column, what=problem.what, fix=problem.fix)
 
 
-def routes(importer: Importer, *, upload_bytes_max: int) -> Router:
+class PlaceIn(In):
+    """A place in a bucket."""
+
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$",
+            max_length=1100,
+            examples=["s3://bills/2026-03"],
+            description="One object, or a folder of them.",
+        ),
+    ]
+
+
+class QueuedOut(Out):
+    """The job that does the work; `/v1/jobs/{id}` tells how far it is."""
+
+    job: UUID
+
+
+def routes(buckets: Buckets, *, upload_bytes_max: int) -> Router:
     """Return the routes of intake.
 
     Args:
-        importer: The tools of importing.
+        buckets: The tools of importing, and which buckets may be imported from.
         upload_bytes_max: Largest upload, in bytes.
     """
+    importer = buckets.importer
     r = router("intake", tag="Imports", about="Documents in: recognised by content, taken exactly, revertible.")
 
     @r.post("/v1/imports", right="intake:import", status_code=201, body_bytes_max=upload_bytes_max, once="never")
@@ -128,6 +151,16 @@ def routes(importer: Importer, *, upload_bytes_max: int) -> Router:
             if path.stat().st_size == 0:
                 raise Invalid("The body is empty.", "Send the file as the request body.")
             return [out(batch) async for batch in importer.import_paths(actor, [path], clock=utc_now, options=options)]
+
+    @r.post("/v1/imports/objects", right="intake:import", status_code=202)
+    async def import_objects(body: PlaceIn, db: TheDb, actor: As) -> QueuedOut:
+        """Import an object of a bucket or all below a prefix, as a job; the operator names the prefixes that may be.
+
+        Objects that are unchanged since their last import are not fetched again.
+        """
+        buckets.check(actor, body.url)
+        async with db.writing(actor) as tx:
+            return QueuedOut(job=await enqueue(tx, "intake.objects", {"url": body.url}, key="intake.objects"))
 
     @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict, service.BooksClosed])
     async def revert_import(batch: UUID, actor: As) -> BatchOut:

@@ -6,11 +6,10 @@ only files that the lake's sweep removes.
 
 import asyncio
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -20,6 +19,7 @@ from bursar.core.intake import rules, service
 from bursar.core.intake.service import Arrived, Batch, Read
 from bursar.infra import jobs, lake_compact
 from bursar.infra.archives import ArchiveRefused, Member, unpack
+from bursar.infra.arrivals import LocalFile, Mark, Prefix, Source, may_import
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
 from bursar.infra.files import FileStore
@@ -29,7 +29,7 @@ from bursar.infra.lake_compact import Compacted
 from bursar.infra.lake_stage import Staged
 from bursar.infra.sandbox import ImportRefused, Limits, Sandbox, keep_aside
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Problem
+from bursar.kernel.errors import NotFound, Problem
 from bursar.kernel.lines import LineSchema
 
 
@@ -64,36 +64,49 @@ class Importer:
         *,
         clock: Callable[[], datetime],
         options: Mapping[str, str] | None = None,
-        trust_times: bool = False,
     ) -> AsyncIterator[Batch]:
-        """Import files and folders as one delivery, in name order; yield each document's batch as it is done.
-
-        Args:
-            actor: Needs ``intake:import``.
-            paths: Files and folders.
-            clock: Tells the time.
-            options: Answers for the parser.
-            trust_times: Know a file again by its place, size and times, without reading it, where these prove that it
-                is unchanged (see :func:`.rules.is_settled`).
+        """Import files and folders as one delivery, in name order; see :meth:`import_sources`.
 
         Raises:
             NothingToImport: A path does not exist or a folder holds no file.
             TooManyFiles: More than the limit.
         """
+        async for batch in self.import_sources(actor, files_under(paths), clock=clock, options=options):
+            yield batch
+
+    async def import_sources(
+        self,
+        actor: Actor,
+        sources: Sequence[Source],
+        *,
+        clock: Callable[[], datetime],
+        options: Mapping[str, str] | None = None,
+        trust_marks: bool = False,
+    ) -> AsyncIterator[Batch]:
+        """Import sources as one delivery, in their order; yield each document's batch as it is done.
+
+        Args:
+            actor: Needs ``intake:import``.
+            sources: What to import.
+            clock: Tells the time.
+            options: Answers for the parser.
+            trust_marks: Know a source again without reading it, where its mark proves that it is unchanged.
+        """
+        actor.must("intake:import")
         delivery = new_id()
-        for received in files_under(paths):
-            imported = self._import_file(actor, received, delivery, clock, options or {})
-            if trust_times:
-                imported = self._unless_unchanged(actor, received[0], imported, clock)
+        for source in sources:
+            imported = self._import_source(actor, source, delivery, clock, options or {})
+            if trust_marks:
+                imported = self._unless_unchanged(actor, source, imported, clock)
             async for _, batch in imported:
                 yield batch
 
     async def _unless_unchanged(
-        self, actor: Actor, path: Path, imported: AsyncIterator[tuple[str, Batch]], clock: Callable[[], datetime]
+        self, actor: Actor, source: Source, imported: AsyncIterator[tuple[str, Batch]], clock: Callable[[], datetime]
     ) -> AsyncIterator[tuple[str, Batch]]:
-        """Yield what a file is known to hold; else what importing it yields, and remember that."""
-        marked = await asyncio.to_thread(_Marked.of, path, clock())
-        held = await self._unchanged(actor, marked.mark)
+        """Yield what a source is known to hold; else what importing it yields, and remember that."""
+        read_at, mark = clock(), await source.mark()
+        held = await self._unchanged(actor, mark) if mark else []
         for pair in held:
             yield pair
         if held:
@@ -103,44 +116,46 @@ class Importer:
             found.append(pair)
             yield pair
         whole = all(batch.state is service.BatchState.IMPORTED for _, batch in found)
-        if found and whole and await asyncio.to_thread(marked.still, path):
+        if mark and found and whole and await source.is_provable(mark, read_at=read_at):
             async with self.db.writing(actor) as tx:
                 documents = [sha256 for sha256, _ in found]
-                await service.remember(tx, actor, mark=marked.mark, documents=documents, now=clock())
+                await service.remember(tx, actor, mark=mark, documents=documents, now=clock())
 
-    async def _unchanged(self, actor: Actor, mark: rules.Mark) -> list[tuple[str, Batch]]:
+    async def _unchanged(self, actor: Actor, mark: Mark) -> list[tuple[str, Batch]]:
         """Return (SHA-256, batch) of a place known by its mark, provided the bytes of every document are still stored."""
         async with self.db.reading(actor) as tx:
             known = await service.unchanged(tx, actor, mark=mark)
         stored = [await self.documents.has(actor.org, sha256) for sha256, _ in known]
         return known if all(stored) else []
 
-    async def _import_file(
+    async def _import_source(
         self,
         actor: Actor,
-        received: tuple[Path, str],
+        source: Source,
         delivery: UUID,
         clock: Callable[[], datetime],
         options: Mapping[str, str],
     ) -> AsyncIterator[tuple[str, Batch]]:
-        path, name = received
         self.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            problem = None
-            try:
-                members = await asyncio.to_thread(unpack, path, Path(folder), name=name)
-            except ArchiveRefused as refused:
-                members = [Member(name, path, path.stat().st_size)]
-                problem = Problem(what=str(refused), fix=refused.fix, file=name)
-            for member in members:
-                sha256 = (await self.documents.put(actor.org, member.path)).digest
-                arrived = Arrived(sha256, member.name, member.size, delivery)
-                yield (
-                    sha256,
-                    await self._import_stored(
+        name = source.name
+        with (
+            tempfile.TemporaryDirectory(dir=self.scratch) as folder,
+            tempfile.TemporaryDirectory(dir=folder) as fetched,
+        ):
+            async with source.here(Path(fetched)) as path:
+                problem = None
+                try:
+                    members = await asyncio.to_thread(unpack, path, Path(folder), name=name)
+                except ArchiveRefused as refused:
+                    members = [Member(name, path, path.stat().st_size)]
+                    problem = Problem(what=str(refused), fix=refused.fix, file=name)
+                for member in members:
+                    sha256 = (await self.documents.put(actor.org, member.path)).digest
+                    arrived = Arrived(sha256, member.name, member.size, delivery)
+                    batch = await self._import_stored(
                         actor, arrived, member.path, clock=clock, options=options, problem=problem
-                    ),
-                )
+                    )
+                    yield sha256, batch
 
     async def _import_stored(
         self,
@@ -225,24 +240,6 @@ class Importer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Marked:
-    """The mark of a file before it was read, and when that was."""
-
-    mark: rules.Mark
-    at: datetime
-
-    @classmethod
-    def of(cls, path: Path, at: datetime) -> "_Marked":
-        """Look at a file without reading it."""
-        real = path.resolve()
-        return cls(rules.mark_of_file(platform.node(), str(real), real.stat()), at)
-
-    def still(self, path: Path) -> bool:
-        """Tell whether the file is what it was before it was read, and whether a later change would show."""
-        return self.of(path, self.at) == self and rules.is_settled(path.stat(), int(self.at.timestamp()) * 10**9)
-
-
-@dataclass(frozen=True, slots=True)
 class Keeper:
     """What keeps the lake tidy.
 
@@ -270,17 +267,17 @@ def _unread(problem: Problem) -> Read:
     return Read("", "not understood", "", 0.0, None, None, (), (), (problem,))
 
 
-def files_under(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return (file, name for people) for files and everything below folders, in name order; hidden files stay out.
+def files_under(paths: Sequence[Path]) -> list[LocalFile]:
+    """Return files and everything below folders, in name order; hidden files stay out.
 
     Raises:
         NothingToImport: A path does not exist, or a folder holds no file.
         TooManyFiles: More than :data:`~bursar.core.intake.rules.FILES_PER_DELIVERY_MAX`.
     """
-    found: list[tuple[Path, str]] = []
+    found: list[LocalFile] = []
     for path in paths:
         if path.is_file():
-            found.append((path, path.name))
+            found.append(LocalFile(path, path.name))
             continue
         below = sorted(
             inner
@@ -291,8 +288,52 @@ def files_under(paths: Sequence[Path]) -> list[tuple[Path, str]]:
             raise rules.NothingToImport(str(path))
         if len(found) + len(below) > rules.FILES_PER_DELIVERY_MAX:
             raise rules.TooManyFiles(str(path), rules.FILES_PER_DELIVERY_MAX)
-        found += [(inner, str(inner.relative_to(path))) for inner in below]
+        found += [LocalFile(inner, str(inner.relative_to(path))) for inner in below]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Which prefixes of buckets organisations may import from over HTTP, and how S3 is reached; given by wiring.
+
+    Attributes:
+        importer: The tools of importing.
+        allowed: Prefixes; ``{org}`` in one stands for the organisation's id.
+        endpoint: Of an S3 other than AWS's own.
+        region: Of the buckets.
+    """
+
+    importer: Importer
+    allowed: tuple[str, ...]
+    endpoint: str
+    region: str
+
+    def check(self, actor: Actor, url: str) -> None:
+        """Refuse what is no address of a bucket, and what the settings do not allow this organisation."""
+        Prefix(url)
+        if not may_import(url, self.allowed, actor.org):
+            raise NotFound("place that may be imported from (BURSAR_IMPORT_PREFIXES)", url[:200])
+
+    async def objects(self, url: str) -> Sequence[Source]:
+        """Return the objects at ``url``; refuse when there is none."""
+        found = await Prefix(url, endpoint=self.endpoint, region=self.region).objects()
+        if not found:
+            raise rules.NothingToImport(url)
+        return found
+
+
+@job("intake.objects", attempts=3, seconds=6 * 3600, rights=("intake:import",))
+async def objects(ctx: Context, *, org: str, url: str) -> dict[str, int]:
+    """Import every object of a prefix; safe to run twice: what is imported is known by its mark or its hash."""
+    buckets, actor = ctx.tool(Buckets), ctx.actor(org)
+    buckets.check(actor, url)
+    sources = await buckets.objects(url)
+    importer, done = replace(buckets.importer, db=ctx.db), {"objects": len(sources), "documents": 0, "rows": 0}
+    async for batch in importer.import_sources(actor, sources, clock=utc_now, trust_marks=True):
+        done["documents"] += 1
+        done["rows"] += 0 if batch.already else batch.rows_taken
+        await ctx.progress(done["documents"], len(sources), batch.file)
+    return done
 
 
 @job("intake.nightly", attempts=3, seconds=600, cron="7 3 * * *")
@@ -314,4 +355,4 @@ async def compact(ctx: Context, *, org: str) -> dict[str, int]:
     return {"packs": done.packs, "files": done.files, "rows": done.rows, "removed": removed}
 
 
-JOBS = (nightly, compact)
+JOBS = (nightly, compact, objects)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +19,6 @@ NAME_CHARS_MAX = 500
 
 FILES_PER_DELIVERY_MAX = 20_000
 """Most documents of one folder, archive or upload."""
-
-RACY_NS = 2_000_000_000
-"""A file changed less than this before it was read may change again without its times showing it (FAT keeps 2 s)."""
 
 _DAYS = ("opening_day", "closing_day", "first_day", "last_day")
 
@@ -137,42 +133,6 @@ class Batch:
     imported_at: datetime
     already: bool = False
     problems: Sequence[Problem] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where something was read and by what one sees that it is unchanged, without reading it.
-
-    ``place`` is the SHA-256 of its address, ``text`` what the file system or store tells of it.
-    """
-
-    place: bytes
-    text: str
-
-
-def mark_of_file(machine: str, path: str, stat: os.stat_result) -> Mark:
-    """Return the mark of a file: device, inode, size, and both times in nanoseconds, as git's index keeps them.
-
-    The change time (``ctime``) is set by the kernel on every write and cannot be set back by whoever restores ``mtime``.
-    """
-    facts = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return Mark(hashlib.sha256(f"file\0{machine}\0{path}".encode()).digest(), ":".join(map(str, facts)))
-
-
-def is_settled(stat: os.stat_result, read_ns: int) -> bool:
-    """Tell whether a file's times prove that it did not change since it was read.
-
-    Args:
-        stat: Of the file, equal before and after reading.
-        read_ns: When reading began, nanoseconds since 1970.
-
-    Returns:
-        False for a file changed just before or "after" it was read: a later write could leave equal times.
-
-    Source:
-        Git's "racily clean" entries (Documentation/technical/racy-git.txt).
-    """
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) + RACY_NS <= read_ns
 
 
 def part_of_export(name: str) -> tuple[str, int] | None:

@@ -12,6 +12,7 @@ from bursar.core.intake import rules, store
 from bursar.core.ledger import service as ledger
 from bursar.core.notices import service as notices
 from bursar.infra import jobs
+from bursar.infra.arrivals import Mark
 from bursar.infra.db import Tx, new_id
 from bursar.infra.lake import Lake
 from bursar.infra.lake_stage import Staged
@@ -69,7 +70,7 @@ async def known(tx: Tx, actor: Actor, *, sha256: str) -> Batch | None:
     return replace(found, already=True) if found else None
 
 
-async def unchanged(tx: Tx, actor: Actor, *, mark: rules.Mark) -> list[tuple[str, Batch]]:
+async def unchanged(tx: Tx, actor: Actor, *, mark: Mark) -> list[tuple[str, Batch]]:
     """Return (SHA-256, batch marked ``already``) of what a place held when it had this mark.
 
     Empty unless every document in it is imported: what was refused or reverted is read again.
@@ -84,7 +85,7 @@ async def unchanged(tx: Tx, actor: Actor, *, mark: rules.Mark) -> list[tuple[str
     return found
 
 
-async def remember(tx: Tx, actor: Actor, *, mark: rules.Mark, documents: Sequence[str], now: datetime) -> None:
+async def remember(tx: Tx, actor: Actor, *, mark: Mark, documents: Sequence[str], now: datetime) -> None:
     """Remember which documents a place holds, to know it again by its mark; more than the limit are not remembered."""
     actor.must("intake:import")
     if len(documents) <= SEEN_DOCUMENTS_MAX:

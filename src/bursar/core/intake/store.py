@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from bursar.core.intake import rules, tables
+from bursar.infra.arrivals import Mark
 from bursar.infra.db import Tx, new_id
 from bursar.kernel.errors import Problem
 
@@ -247,7 +248,7 @@ async def put_mapping(tx: Tx, *, fingerprint: str, name: str, mapping_: Mapping[
     )
 
 
-async def seen(tx: Tx, mark: rules.Mark) -> list[str]:
+async def seen(tx: Tx, mark: Mark) -> list[str]:
     """Return the documents (SHA-256) that a place held when it last had this mark; empty when it never had."""
     t = tables.seen.c
     found = await tx.scalar(
@@ -256,7 +257,7 @@ async def seen(tx: Tx, mark: rules.Mark) -> list[str]:
     return list(found or ())
 
 
-async def put_seen(tx: Tx, mark: rules.Mark, documents: Sequence[str], *, now: datetime) -> None:
+async def put_seen(tx: Tx, mark: Mark, documents: Sequence[str], *, now: datetime) -> None:
     """Remember what a place holds; the newest mark of a place wins."""
     values = {"mark": mark.text, "documents": list(documents), "seen_at": now}
     await tx.run(
