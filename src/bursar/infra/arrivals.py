@@ -109,6 +109,18 @@ class LocalFile:
         yield self.path
 
 
+def bucket_and_key(url: str) -> tuple[str, str]:
+    """Return bucket and key of ``s3://bucket/key``, the key without a slash at its end.
+
+    Raises:
+        Invalid: It is no such text.
+    """
+    bucket, _, key = url.removeprefix(S3).partition("/")
+    if not url.startswith(S3) or not bucket or ".." in key.split("/") or "\0" in url:
+        raise Invalid(f"{url[:80]!r} is no place in a bucket", "Write s3://bucket/prefix.")
+    return bucket, key.rstrip("/")
+
+
 class Prefix:
     """The object at ``s3://bucket/key``, or every object below it as in a folder.
 
@@ -122,11 +134,9 @@ class Prefix:
     """
 
     def __init__(self, url: str, *, endpoint: str = "", region: str = "us-east-1") -> None:
-        bucket, _, key = url.removeprefix(S3).partition("/")
-        if not url.startswith(S3) or not bucket or ".." in key.split("/") or "\0" in url:
-            raise Invalid(f"{url[:80]!r} is no place in a bucket", "Write s3://bucket/prefix.")
-        self.bucket, self.key, self.address = bucket, key.rstrip("/"), f"{endpoint}\0{bucket}"
-        self.store = S3Store(bucket, endpoint=endpoint, region=region)
+        self.bucket, self.key = bucket_and_key(url)
+        self.address = f"{endpoint}\0{self.bucket}"
+        self.store = S3Store(self.bucket, endpoint=endpoint, region=region)
 
     async def objects(self, *, bytes_max: int = FILE_BYTES_MAX) -> "list[BucketObject]":
         """Return the objects in the order of their names; folder marks and hidden names stay out.

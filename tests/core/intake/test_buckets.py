@@ -12,6 +12,7 @@ from typing import Any
 import click
 import httpx2 as httpx
 import pytest
+from pydantic import SecretStr
 
 from bursar.cli.running import Place
 from bursar.core.intake import jobs, rules, service
@@ -27,11 +28,10 @@ from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+from bursar.kernel.errors import Conflict, Invalid, TooLarge
 from bursar.kernel.lines import COST_LINES
-from bursar.settings import Settings
-from bursar.wiring import House
-from bursar.wiring.house import sources_at
+from bursar.settings import Settings, Stage
+from bursar.wiring.house import open_house, sources_at
 from tests.core.intake.test_importing import focus
 from tests.whole import BASE, whole
 
@@ -234,7 +234,7 @@ async def test_the_job_imports_what_the_settings_allow_and_nothing_else(
     done = await jobs.objects.run(context(db, buckets, actor), org=str(actor.org), url=at(bucket, str(actor.org)))
 
     assert done == {"objects": 1, "documents": 1, "rows": 10}
-    with pytest.raises(NotFound, match="BURSAR_IMPORT_PREFIXES"):
+    with pytest.raises(rules.NotOffered, match="BURSAR_IMPORT_PREFIXES"):
         await jobs.objects.run(context(db, buckets, actor), org=str(actor.org), url=at(bucket, "else"))
     async with db.reading(actor) as tx:
         assert len(await service.history(tx, actor)) == 1
@@ -252,17 +252,17 @@ async def test_over_http_an_import_from_a_bucket_becomes_a_job(database_url: str
 
     assert queued.status_code == 202
     assert job.json()["name"] == "intake.objects"
-    assert (refused.status_code, wrong.status_code) == (404, 422)
+    assert (refused.status_code, wrong.status_code) == (403, 422)
 
 
 async def test_paths_and_buckets_are_named_together(
-    importer: Importer, bucket: S3Store, endpoint: str, tmp_path: Path, db: Database
+    bucket: S3Store, endpoint: str, tmp_path: Path, database_url: str
 ) -> None:
     put(bucket, tmp_path, "a/one.csv", month=9)
-    settings = Settings(home=tmp_path, s3_endpoint=endpoint)
-    house = House(settings, db, importer.lake, importer, "", "", tmp_path)
+    settings = Settings(home=tmp_path, s3_endpoint=endpoint, database_url=SecretStr(database_url), stage=Stage.TEST)
 
-    found = await sources_at(house, [str(tmp_path / "made.csv"), at(bucket, "a")])
+    async with open_house(settings) as house:
+        found = await sources_at(house, [str(tmp_path / "made.csv"), at(bucket, "a")])
 
     assert [source.name for source in found] == ["made.csv", "one.csv"]
     place = Place(exists=True)

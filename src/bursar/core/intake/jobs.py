@@ -19,7 +19,7 @@ from bursar.core.intake import rules, service
 from bursar.core.intake.service import Arrived, Batch, Read
 from bursar.infra import jobs, lake_compact
 from bursar.infra.archives import ArchiveRefused, Member, unpack
-from bursar.infra.arrivals import LocalFile, Mark, Prefix, Source, may_import
+from bursar.infra.arrivals import LocalFile, Mark, Prefix, Source, bucket_and_key, may_import
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
 from bursar.infra.files import FileStore
@@ -29,7 +29,7 @@ from bursar.infra.lake_compact import Compacted
 from bursar.infra.lake_stage import Staged
 from bursar.infra.sandbox import ImportRefused, Limits, Sandbox, keep_aside
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import NotFound, Problem
+from bursar.kernel.errors import Problem
 from bursar.kernel.lines import LineSchema
 
 
@@ -310,9 +310,9 @@ class Buckets:
 
     def check(self, actor: Actor, url: str) -> None:
         """Refuse what is no address of a bucket, and what the settings do not allow this organisation."""
-        Prefix(url)
+        bucket_and_key(url)
         if not may_import(url, self.allowed, actor.org):
-            raise NotFound("place that may be imported from (BURSAR_IMPORT_PREFIXES)", url[:200])
+            raise rules.NotOffered(url[:200])
 
     async def objects(self, url: str) -> Sequence[Source]:
         """Return the objects at ``url``; refuse when there is none."""

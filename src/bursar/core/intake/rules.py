@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from bursar.kernel.errors import Problem, Refusal
@@ -40,6 +40,14 @@ class NothingToImport(Refusal):
     """There is no file to import at {path}."""
 
     path: str
+
+
+@dataclass(eq=False)
+class NotOffered(Refusal):
+    """{url} is not among the places that may be imported over HTTP; the operator names them in BURSAR_IMPORT_PREFIXES."""
+
+    status: ClassVar[int] = 403
+    url: str
 
 
 @dataclass(eq=False)
