@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "transactions": ("banking:transactions", "Search bank movements and payments."),
     "categorise": ("banking:categorise", "Say what transactions were for; list what only a person can decide."),
     "cloud": ("spending:cloud", "Cloud costs: plan commitments."),
+    "cash": ("cash:cash", "Show balances, runway and the balance of the next thirteen weeks."),
     "focus": ("cloud:focus", "Validate a file against the FOCUS specification."),
     "prices": ("cloud:prices", "Price catalogues: pack, load, refresh, look up."),
     "sample": ("sample:sample", "Write the sample organisation's exports."),

@@ -15,11 +15,12 @@ from bursar.infra.db import Tx
 from bursar.kernel.errors import Refusal
 from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
+from bursar.parts.banking.cash import service as cash
 from bursar.parts.cloud.savings import service as cloud
 from bursar.reports.review import Review, made
 from bursar.wiring.house import House, local_actor, producer, sources_at, tracer
 
-FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cloud.KINDS, *planning.KINDS)
+FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cash.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""
 
 
@@ -35,6 +36,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
     advisors: tuple[tuple[str, tuple[str, ...], Callable[[Tx], Awaitable[list[Finding]]]], ...] = (
         ("banking", banking.KINDS, lambda tx: banking.advise(tx, actor, lake=house.lake)),
         ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, prices=house.prices, now=now)),
+        ("cash", cash.KINDS, lambda tx: cash.advise(tx, actor, lake=house.lake)),
         ("planning", planning.KINDS, lambda tx: planning.cost_anomalies(tx, actor, lake=house.lake, now=now)),
     )
     found: list[Finding] = []

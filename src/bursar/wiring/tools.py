@@ -30,6 +30,7 @@ from bursar.infra.http import Egress, Host
 from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
 from bursar.infra.mail_smtp import Smtp
+from bursar.parts.banking.cash import jobs as cash_jobs
 from bursar.parts.banking.posting import jobs as posting_jobs
 from bursar.parts.banking.understanding import jobs as banking_jobs
 from bursar.parts.cloud.prices import jobs as prices_jobs
@@ -85,6 +86,7 @@ JOBS: tuple[Job, ...] = (
     *planning_jobs.JOBS,
     *banking_jobs.JOBS,
     *posting_jobs.JOBS,
+    *cash_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""

@@ -20,6 +20,7 @@ from bursar.infra import jobs
 from bursar.infra.db import Tx, new_id
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
+from bursar.kernel.money import Money
 
 __all__ = ["Action", "BooksClosed", "Guard", "LinkFailed", "NewAccount", "Order", "Outcome", "record", "transfer"]
 
@@ -191,6 +192,27 @@ async def record(tx: Tx, actor: Actor, *, orders: Sequence[Order], now: datetime
         if outcome.refusal:
             raise outcome.refusal
     return [outcome.id for outcome in outcomes if outcome.id is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for."""
+
+    debit: UUID
+    credit: UUID
+    money: Money
+    due: datetime | None
+    value_day: date
+    memo: str
+
+
+async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID]) -> list[Hold]:
+    """Return up to 10,000 holds on some accounts of which something is left, the earliest due first."""
+    actor.must("ledger:read")
+    rows = await transfer_store.open_holds(tx, accounts, limit=BATCH_MAX) if accounts else []
+    return [
+        Hold(row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo) for row in rows
+    ]
 
 
 async def expire_due(tx: Tx, actor: Actor, *, now: datetime) -> int:

@@ -15,16 +15,12 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding, SourceRow
 from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES
 from bursar.parts.banking.rules import findings as rules
-from bursar.parts.banking.rules.balances import Low, runs_low
 from bursar.parts.banking.rules.doubles import Double, doubles
 from bursar.parts.banking.rules.findings import RowKey
 from bursar.parts.banking.rules.oddities import Moved, Unusual, creep, moved, trial, twins, unusual
 from bursar.parts.banking.rules.payables import repeated
 from bursar.parts.banking.rules.payees import payee_key, payee_label
 from bursar.parts.banking.rules.recurring import Recurring, Rise, price_rise, recurring
-
-BATCHES_MAX = 2000
-"""Most imports looked at for closing balances."""
 
 KINDS = rules.KINDS
 """Every kind of finding this part raises."""
@@ -86,7 +82,6 @@ async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
     series = recurring(lines)
     seen = _Seen.of(lines, series, oldest, newest)
     sources = await _sources(tx, actor, lines, seen.rows())
-    lows = _low_balances(lines, await _balances(tx, actor))
     return [
         *told,
         *(rules.of_double(pair, sources) for pair in seen.pairs),
@@ -99,7 +94,6 @@ async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
         *(rules.of_twins(first, second, sources) for first, second in seen.twins),
         *(rules.of_creep(account, fees, sources) for account, fees in seen.creeping.items()),
         *(rules.of_yearly(one, sources) for one in seen.yearly),
-        *(rules.of_low(low) for low in lows),
     ]
 
 
@@ -204,40 +198,6 @@ def _yearly(lines: pl.DataFrame) -> list[Recurring]:
 
 def _falls_due(one: Recurring, newest: date) -> bool:
     return 0 <= (one.next_day - newest).days <= YEARLY_SOON_DAYS
-
-
-async def _balances(tx: Tx, actor: Actor) -> dict[tuple[str, str], tuple[date, Decimal]]:
-    """Return the newest closing balance that statements state, by account and currency."""
-    latest: dict[tuple[str, str], tuple[date, Decimal]] = {}
-    for batch in await intake.history(tx, actor, limit=BATCHES_MAX, state=intake.BatchState.IMPORTED):
-        closings = {  # the last statement of a file counts
-            (balance.account, balance.currency): balance.closing
-            for balance in batch.balances
-            if balance.closing is not None
-        }
-        for key, closing in closings.items():
-            if batch.end and (key not in latest or batch.end > latest[key][0]):
-                latest[key] = (batch.end, closing)
-    return latest
-
-
-def _low_balances(lines: pl.DataFrame, latest: dict[tuple[str, str], tuple[date, Decimal]]) -> list[Low]:
-    found = []
-    for (account, currency), (on, closing) in latest.items():
-        mine = lines.filter(
-            (pl.col("account") == account) & (pl.col("currency") == currency) & (pl.col("booking_date") <= on)
-        )
-        low = runs_low(
-            account,
-            currency,
-            balance=closing,
-            on=on,
-            days=mine["booking_date"].to_list(),
-            amounts=mine["amount"].to_list(),
-        )
-        if low:
-            found.append(low)
-    return found
 
 
 def _is_new_subscription(one: Recurring, oldest: date, newest: date) -> bool:

@@ -169,6 +169,19 @@ async def due_holds(tx: Tx, *, now: datetime, limit: int) -> list[UUID]:
     return [row.id for row in await tx.all(query)]
 
 
+async def open_holds(tx: Tx, accounts: Sequence[UUID], *, limit: int) -> Sequence[sa.Row[Any]]:
+    """Return holds on some accounts of which something is left."""
+    t, r, ids = transfer.c, remainder.c, list(accounts)
+    query = (
+        sa.select(t.debit, t.credit, (r.amount - r.used).label("left"), t.currency, r.due, t.value_day, t.memo)
+        .select_from(remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id)))
+        .where(tx.own(remainder), r.kind == "hold", r.used < r.amount, sa.or_(t.debit.in_(ids), t.credit.in_(ids)))
+        .order_by(r.due.asc().nulls_last(), r.id)
+        .limit(limit)
+    )
+    return await tx.all(query)
+
+
 async def next_due(tx: Tx) -> datetime | None:
     """Return when the next hold lapses, if any does."""
     r = remainder.c

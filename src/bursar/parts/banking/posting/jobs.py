@@ -1,5 +1,6 @@
 """The job that books what changed."""
 
+from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, job
 from bursar.parts.banking.posting import service
@@ -22,6 +23,8 @@ async def post(ctx: Context, *, org: str) -> dict[str, int]:
         await ctx.progress(done.looked)
     async with ctx.db.writing(actor) as tx:
         changed = await service.settle(tx, actor, now=utc_now())
+        if done.looked:
+            await jobs.enqueue(tx, "banking.cash", once="all", key="banking.cash")
     return {"booked": done.booked, "reversed": done.reversed, "refused": done.refused, "openings": changed}
 
 

@@ -341,6 +341,12 @@ async def balances(tx: Tx, actor: Actor) -> list[Standing]:
     return [Standing(*codes[code], id_, paths[id_]) for code, id_ in sorted(ids.items()) if id_ in paths]
 
 
+async def own_accounts(tx: Tx, actor: Actor) -> list[tuple[str, str]]:
+    """Return own accounts with the currencies of their lines."""
+    actor.must("bank:read")
+    return await store.own_accounts(tx)
+
+
 async def again(tx: Tx, actor: Actor) -> int:
     """Queue every bank line that was never booked or was refused; returns how many."""
     actor.must("ledger:write")

@@ -7,7 +7,6 @@ from decimal import Decimal
 from bursar.kernel.finding import Evidence, Finding, Part, SourceRow
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
-from bursar.parts.banking.rules.balances import Low
 from bursar.parts.banking.rules.doubles import Double
 from bursar.parts.banking.rules.oddities import Moved, Unusual
 from bursar.parts.banking.rules.recurring import Recurring, Rise
@@ -22,7 +21,6 @@ TRIAL = "banking.trial_became_plan"
 TWICE_SUBSCRIBED = "banking.duplicate_subscription"
 CREEP = "banking.subscription_creep"
 YEARLY_DUE = "banking.yearly_payment_due"
-LOW_BALANCE = "banking.low_balance"
 KINDS = (
     DUPLICATE,
     PRICE_RISE,
@@ -34,7 +32,6 @@ KINDS = (
     TWICE_SUBSCRIBED,
     CREEP,
     YEARLY_DUE,
-    LOW_BALANCE,
 )
 """Every kind of finding this part raises."""
 
@@ -314,27 +311,6 @@ def of_yearly(one: Recurring, sources: Sources) -> Finding:
         ),
         recurring=False,
         due=one.next_day,
-    )
-
-
-def of_low(low: Low) -> Finding:
-    """Return the warning that an account will run low, with the likely day and its range."""
-    return Finding(
-        kind=LOW_BALANCE,
-        subject=low.account,
-        period=Period(low.day - timedelta(days=1), low.day),
-        title=f"Account {low.account} runs low about {low.day}",
-        worth=Money(0, low.currency),
-        low=Money(0, low.currency),
-        high=Money(0, low.currency),
-        confidence=0.7,
-        action=f"Move money to {low.account} before {low.earliest}, or hold payments back.",
-        evidence=Evidence(
-            formula=f"{low.balance:,.2f} {low.currency} now, median net flow {low.monthly:,.2f} a month;"
-            f" 80 % likely between {low.earliest} and {low.latest}",
-        ),
-        recurring=False,
-        due=low.earliest,
     )
 
 

@@ -1,0 +1,1 @@
+"""Decisions of cash, by noun."""
