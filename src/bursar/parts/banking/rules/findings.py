@@ -112,28 +112,57 @@ def of_rise(rise: Rise, sources: Sources) -> Finding:
     )
 
 
-def of_subscription(one: Recurring, sources: Sources) -> Finding:
-    """Return the finding of a fixed fee that began lately."""
-    yearly = -one.amounts[-1] * one.per_year
-    worth = Money.rounded(yearly, one.currency)
+def _of_plan(
+    one: Recurring, sources: Sources, *, kind: str, title: str, confidence: float, action: str, formula: str
+) -> Finding:
+    """Return the finding of a plan that could be ended before its next payment: worth a year of its last fee."""
+    fee = -one.amounts[-1]
+    worth = Money.rounded(fee * one.per_year, one.currency)
     return Finding(
-        kind=NEW_SUBSCRIPTION,
+        kind=kind,
         subject=f"{one.account}/{one.payee}",
         period=Period(one.days[0], one.days[-1] + timedelta(days=1)),
-        title=f"New {one.cadence} subscription: {one.label}",
+        title=title,
         worth=worth,
         low=Money(0, one.currency),
         high=worth,
-        confidence=0.4,
-        action=f"Check that somebody owns and uses {one.label}; cancel it before {one.next_day} if not.",
+        confidence=confidence,
+        action=action,
         evidence=Evidence(
-            formula=f"{-one.amounts[-1]:f} {one.cadence}, {one.per_year} times a year, first paid {one.days[0]}",
-            parts=(Part(f"{one.per_year} payments of {-one.amounts[-1]:f}", yearly),),
+            formula=formula,
+            parts=(Part(f"{one.per_year} payments of {fee:f}", fee * one.per_year),),
             rows=_rows(one.rows, sources),
             rows_total=len(one.rows),
+            chart=_chart(one),
         ),
         cost_basis=worth,
         due=one.next_day,
+    )
+
+
+def of_subscription(one: Recurring, sources: Sources) -> Finding:
+    """Return the finding of a fixed fee that began lately."""
+    return _of_plan(
+        one,
+        sources,
+        kind=NEW_SUBSCRIPTION,
+        title=f"New {one.cadence} subscription: {one.label}",
+        confidence=0.4,
+        action=f"Check that somebody owns and uses {one.label}; cancel it before {one.next_day} if not.",
+        formula=f"{-one.amounts[-1]:f} {one.cadence}, {one.per_year} times a year, first paid {one.days[0]}",
+    )
+
+
+def of_trial(one: Recurring, sources: Sources) -> Finding:
+    """Return the finding of a token payment that became a plan."""
+    return _of_plan(
+        one,
+        sources,
+        kind=TRIAL,
+        title=f"A trial of {one.label} became a plan",
+        confidence=0.7,
+        action=f"Ask who uses {one.label}; cancel it before {one.next_day} if nobody does.",
+        formula=f"first {-one.amounts[0]:f}, then {-one.amounts[-1]:f} {one.cadence}, {one.per_year} times a year",
     )
 
 
@@ -210,32 +239,6 @@ def of_moved(change: Moved, sources: Sources) -> Finding:
             rows_total=1,
         ),
         recurring=False,
-    )
-
-
-def of_trial(one: Recurring, sources: Sources) -> Finding:
-    """Return the finding of a token payment that became a plan."""
-    fee = -one.amounts[-1]
-    worth = Money.rounded(fee * one.per_year, one.currency)
-    return Finding(
-        kind=TRIAL,
-        subject=f"{one.account}/{one.payee}",
-        period=Period(one.days[0], one.days[-1] + timedelta(days=1)),
-        title=f"A trial of {one.label} became a plan",
-        worth=worth,
-        low=Money(0, one.currency),
-        high=worth,
-        confidence=0.7,
-        action=f"Ask who uses {one.label}; cancel it before {one.next_day} if nobody does.",
-        evidence=Evidence(
-            formula=f"first {-one.amounts[0]:f}, then {fee:f} {one.cadence}, {one.per_year} times a year",
-            parts=(Part(f"{one.per_year} payments of {fee:f}", fee * one.per_year),),
-            rows=_rows(one.rows, sources),
-            rows_total=len(one.rows),
-            chart=_chart(one),
-        ),
-        cost_basis=worth,
-        due=one.next_day,
     )
 
 
