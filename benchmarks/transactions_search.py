@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.transactions_search [--quick]``: an embedded server, one organisation with 1,000,000 transactions
 (``--quick``: 100,000) of 20,000 counterparties, as the application's role with every policy on. Each figure is the time from
-the service call to the rows of a page of 50, on a warm server. Aim: p99 under 20 ms.
+the service call to the rows of a page of 50, on a warm server after what autovacuum does within a minute of such a load.
+Aim: p99 under 20 ms.
 """
 
 import sys
@@ -21,6 +22,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 
 from benchmarks._figures import arguments, figure, finish, table
@@ -83,7 +85,7 @@ async def timed(db: Database, actor: Actor, query: str, wanted: Filter, *, pages
         began = time.perf_counter()
         async with db.reading(actor) as tx:
             got = await service.find(tx, actor, query=query, wanted=wanted)
-            found = await tx.all(Paging(50, after).of(got.statement, got.day, got.id))
+            found = await tx.all(got.page(tx, Paging(50, after)))
         spent.append(1000 * (time.perf_counter() - began))
         if len(found) <= 50:
             break
@@ -104,6 +106,7 @@ async def measure(db: Database, actor: Actor, names: list[str], many: int) -> di
             "one word of a sixth of all rows": ("office", Filter()),
             "three words": (name, Filter()),
             "a beginning": (name[:5] + "*", Filter()),
+            "a letter": (name[0] + "*", Filter()),
             "word and month": ("trading", Filter(since=since, until=since + timedelta(days=30))),
             "an amount": ("", Filter(size_min=size, size_max=size)),
             "amount range and account": ("", Filter(size_min=size, size_max=size + 5_000, account="acct2")),
@@ -127,10 +130,8 @@ async def run(many: int) -> None:
             began = time.perf_counter()
             names = await fill(db, actor, many)
             filled = time.perf_counter() - began
-            owner = Database(server.url(OWNER), pool_size=1)
-            async with owner.system("statistics", write=True) as tx:
-                await tx.run(sa.text("analyze bank_transaction, bank_transaction_word"))
-            await owner.close()
+            with psycopg.connect(server.url(OWNER).replace("+psycopg", ""), autocommit=True) as owner:
+                owner.execute("vacuum (analyze) bank_transaction, bank_transaction_word")
             await measure(db, actor, names, many)
             measured = await measure(db, actor, names, many)
             await db.close()

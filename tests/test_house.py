@@ -96,7 +96,9 @@ def test_a_feature_imports_another_feature_by_its_service_only() -> None:
     assert not wrong
 
 
-_BOUND = re.compile(r"limit|returning|bounded|\.of\(|unnest|values\(|\.in_\(|any\(|any_|row_number", re.IGNORECASE)
+_BOUND = re.compile(
+    r"limit|returning|bounded|\.of\(|\.page\(|unnest|values\(|\.in_\(|any\(|any_|row_number", re.IGNORECASE
+)
 
 
 def test_no_query_is_unbounded() -> None:

@@ -44,6 +44,7 @@ def transactions(
 ) -> int:
     """Search transactions: QUERY is words that must all occur, `offi*` a beginning; the newest first."""
     from bursar import wiring
+    from bursar.infra.web_pages import Paging
     from bursar.parts.banking.transactions import service
 
     wanted = service.Filter(
@@ -56,8 +57,7 @@ def transactions(
             await _derive(tx, actor, house)
         async with house.db.reading(actor) as tx:
             got = await service.find(tx, actor, query=query, wanted=wanted)
-            ordered = got.statement.order_by(got.day.desc(), got.id.desc())
-            return list(await tx.all(ordered.limit(limit)))
+            return list(await tx.all(got.page(tx, Paging(limit))))[:limit]
 
     rows = running.in_house(use)
     if as_json:

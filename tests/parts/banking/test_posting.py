@@ -14,6 +14,7 @@ from bursar.core.intake.service import BooksClosed
 from bursar.core.ledger import service as ledger
 from bursar.core.ledger.books import service as books
 from bursar.infra.db import Database, new_id
+from bursar.infra.web_pages import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotAllowed
 from bursar.parts.banking.posting import rules, service
@@ -68,7 +69,7 @@ async def balances(importer: Importer, actor: Actor, **asked: Any) -> dict[str, 
 async def ids_of(importer: Importer, actor: Actor, query: str) -> list[Any]:
     async with importer.db.reading(actor) as tx:
         got = await transactions.find(tx, actor, query=query, wanted=Filter())
-        return [row.id for row in await tx.all(got.statement.limit(100))]
+        return [row.id for row in await tx.all(got.page(tx, Paging(100)))]
 
 
 async def decide(importer: Importer, actor: Actor, query: str, category: str) -> None:

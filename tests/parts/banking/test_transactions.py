@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bursar.core.intake.jobs import Importer
 from bursar.infra.db import Database
+from bursar.infra.web_pages import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, Stale
 from bursar.parts.banking.posting import service as posting
@@ -44,7 +45,7 @@ async def derive(importer: Importer, actor: Actor) -> Derived:
 async def found(db: Database, actor: Actor, query: str = "", **wanted: Any) -> list[sa.Row[Any]]:
     async with db.reading(actor) as tx:
         got = await service.find(tx, actor, query=query, wanted=Filter(**wanted))
-        return list(await tx.all(got.statement.order_by(got.day, got.id).limit(100)))
+        return list(await tx.all(got.page(tx, Paging(100), newest_first=False)))
 
 
 async def only(db: Database, actor: Actor, query: str) -> Any:
@@ -239,3 +240,32 @@ def test_words_are_bounded_and_can_be_asked_for(texts: list[str]) -> None:
 def test_ids_differ_with_anything_that_identifies() -> None:
     assert len(set(rules.ids_of(["a#0", "a#1", "b#0"]))) == 3
     assert isinstance(rules.ids_of(["a"])[0], UUID)
+
+
+async def test_a_common_beginning_and_common_words_are_found_in_order_and_each_row_once(
+    importer: Importer, actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        (f"202610{n + 1:02d}", f"-{n + 1}.00", f"CAB CABLE {'CABIN' if n % 2 else 'KIOSK'} N{n}X") for n in range(20)
+    ]
+    await taken(importer, actor, ofx(tmp_path / "a.ofx", rows))
+    await derive(importer, actor)
+    whole = {
+        query: await found(importer.db, actor, query) for query in ("cab*", "cab* kiosk", "ca* k* n1*", "cab cable")
+    }
+
+    monkeypatch.setattr(store, "RARE_LOOK", 2)  # every word is a common one
+    after: tuple[Any, ...] | None = None
+    pages: list[sa.Row[Any]] = []
+    for _ in range(4):
+        async with importer.db.reading(actor) as tx:
+            got = await service.find(tx, actor, query="cab*")
+            page = await tx.all(got.page(tx, Paging(5, after)))
+        pages += page[:5]
+        after = (pages[-1].booking_date, pages[-1].id)
+
+    assert {query: len(rows) for query, rows in whole.items()} == {
+        "cab*": 20, "cab* kiosk": 10, "ca* k* n1*": 5, "cab cable": 20,
+    }  # fmt: skip
+    assert {query: await found(importer.db, actor, query) for query in whole} == whole
+    assert [row.id for row in pages] == [row.id for row in reversed(whole["cab*"])]

@@ -14,6 +14,7 @@ from bursar.core.intake.jobs import Importer
 from bursar.core.language.service import Means
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
+from bursar.infra.web_pages import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from bursar.parts.banking.posting import service as posting
@@ -46,7 +47,7 @@ async def load(
 async def listed(importer: Importer, actor: Actor, query: str = "", **wanted: Any) -> list[sa.Row[Any]]:
     async with importer.db.reading(actor) as tx:
         got = await transactions.find(tx, actor, query=query, wanted=Filter(**wanted))
-        return list(await tx.all(got.statement.order_by(got.day, got.id).limit(500)))
+        return list(await tx.all(got.page(tx, Paging(500), newest_first=False)))
 
 
 async def decide(importer: Importer, actor: Actor, category: str, *ids: UUID) -> Understood:

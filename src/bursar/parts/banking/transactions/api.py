@@ -189,7 +189,7 @@ async def list_transactions(db: TheDb, actor: As, page: Page, traces: Traces, as
     words, wanted = asked
     async with db.reading(actor) as tx:
         found = await service.find(tx, actor, query=words, wanted=wanted)
-        rows = await tx.all(page.of(found.statement, found.day, found.id))
+        rows = await tx.all(found.page(tx, page))
     return page.listed(rows, key=lambda row: (row.booking_date, row.id), out=lambda row: transaction_out(row, traces))
 
 
@@ -217,7 +217,7 @@ async def export_transactions(db: TheDb, actor: As, asked: Asked, form: Form = "
         found = await service.find(tx, actor, query=words, wanted=wanted)
         at = Paging(PAGE_ROWS)
         while True:
-            rows = await tx.all(at.of(found.statement, found.day, found.id))
+            rows = await tx.all(found.page(tx, at))
             page = rows[:PAGE_ROWS]
             yield [[_exported(row, name) for name in EXPORTED] for row in page]
             if len(rows) <= PAGE_ROWS:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from bursar.infra.db import Tx
+from bursar.infra.web_pages import Paging
 from bursar.parts.banking.transactions.rules import Part
 from bursar.parts.banking.transactions.tables import closing, derived, own_account, split, transaction, unposted, word
 
@@ -153,33 +154,41 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A statement without order and the columns of its sort key."""
+    """What a search found: the days and ids of transactions, not yet ordered or bounded."""
 
-    statement: sa.Select[Any]
+    keys: sa.Select[Any]
     day: sa.ColumnElement[Any]
     id: sa.ColumnElement[Any]
 
+    def page(self, tx: Tx, paging: Paging, *, newest_first: bool = True) -> sa.Select[Any]:
+        """Return the statement of one page of whole transactions, and one more.
+
+        The page is found by keys, which indexes alone can give; only its own rows are then read.
+        """
+        keys = paging.of(self.keys, self.day, self.id, newest_first=newest_first).subquery("page")
+        joined = keys.join(transaction, sa.and_(t.id == keys.c.id, tx.own(transaction)))
+        order = (keys.c.day, keys.c.id)
+        query = sa.select(transaction).select_from(joined).limit(paging.limit + 1)
+        return query.order_by(*(column.desc() if newest_first else column for column in order))
+
 
 async def found(tx: Tx, wanted: Filter) -> Found:
-    """Return the statement of the transactions that match, to be bounded by a page.
+    """Return the transactions that match.
 
     A search by words reads in the order of the words' index until the page is full; sorting is switched off for the rest
     of the transaction, because right after a large import the planner has no statistics and would sort everything.
     """
     where = _conditions(tx, wanted)
     if not wanted.words:
-        where += _days(wanted, t.booking_date)
-        return Found(sa.select(transaction).where(*where), t.booking_date, t.id)
-    await tx.run(sa.text("select set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"))
+        keys = sa.select(t.booking_date.label("day"), t.id.label("id")).where(*where, *_days(wanted, t.booking_date))
+        return Found(keys, t.booking_date, t.id)
     words = await _expanded(tx, wanted.words)
     driver, rest = await _driver(tx, words)
-    if driver is None:
-        where += [*_days(wanted, t.booking_date), *(_also(tx, other, t.booking_date, t.id) for other in rest)]
-        return Found(sa.select(transaction).where(*where), t.booking_date, t.id)
     where += _days(wanted, driver.c.booking_date)
     where += [_also(tx, other, driver.c.booking_date, driver.c.transaction) for other in rest]
     joined = driver.join(transaction, sa.and_(t.id == driver.c.transaction, tx.own(transaction)))
-    return Found(sa.select(transaction).select_from(joined).where(*where), driver.c.booking_date, driver.c.transaction)
+    day, id_ = driver.c.booking_date, driver.c.transaction
+    return Found(sa.select(day.label("day"), id_.label("id")).select_from(joined).where(*where), day, id_)
 
 
 def _conditions(tx: Tx, wanted: Filter) -> list[sa.ColumnElement[bool]]:
@@ -209,30 +218,35 @@ async def _expanded(tx: Tx, words: Sequence[str]) -> list[Words]:
     return [tuple(await _beginning(tx, one[:-1])) if one.endswith("*") else (one,) for one in words]
 
 
-async def _driver(tx: Tx, words: Sequence[Words]) -> tuple[sa.FromClause | None, list[Words]]:
+async def _driver(tx: Tx, words: Sequence[Words]) -> tuple[sa.FromClause, list[Words]]:
     """Return the rows of the rarest word, one for each transaction, and the words that are still to be checked.
 
-    None where only beginnings of common words are asked: then transactions are read by day until the page is full.
+    Words of a common beginning are merged in the order of their index, so that the first page needs few of them.
     """
-    plain = [these for these in words if len(these) == 1]
-    if not plain:
-        seen = {these: await _seen(tx, these) for these in words}
-        rarest = min(words, key=lambda these: seen[these])
-        if seen[rarest] >= RARE_LOOK:
-            return None, list(words)
-        rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word.in_(rarest))
-        return rows.distinct().subquery("driver"), [these for these in words if these != rarest]
-    rarest = plain[0]
-    if len(plain) > 1:
-        seen = {these: await _seen(tx, these) for these in plain}
-        rarest = min(plain, key=lambda these: seen[these])
-    rows = sa.select(word.c.booking_date, word.c.transaction).where(tx.own(word), word.c.word == rarest[0])
-    return rows.subquery("driver"), [these for these in words if these != rarest]
+    seen = await _seen(tx, words)
+    rarest = min(words, key=lambda these: (seen[these], len(these)))
+    rest = [these for these in words if these != rarest]
+    columns = (word.c.booking_date, word.c.transaction)
+    if len(rarest) == 1:
+        return sa.select(*columns).where(tx.own(word), word.c.word == rarest[0]).subquery("driver"), rest
+    each = [sa.select(*columns).where(tx.own(word), word.c.word == one).subquery().select() for one in rarest]
+    merged = (sa.union_all(*each) if each else sa.select(*columns).where(sa.false())).subquery("merged")
+    once = sa.select(merged).distinct().order_by(*(column.desc() for column in merged.c))
+    return once.subquery("driver"), rest
 
 
-async def _seen(tx: Tx, these: Words) -> int:
-    few = sa.select(sa.literal(1)).select_from(word).where(tx.own(word), word.c.word.in_(these)).limit(RARE_LOOK)
-    return int(await tx.scalar(sa.select(sa.func.count()).select_from(few.subquery())) or 0)
+async def _seen(tx: Tx, words: Sequence[Words]) -> dict[Words, int]:
+    """Switch sorting off and count each word up to :data:`RARE_LOOK`, in one round trip; one word needs no count."""
+    off = [sa.func.set_config(name, "off", sa.true()) for name in ("enable_sort", "enable_bitmapscan")]
+    counted = words if len(words) > 1 or any(len(these) > 1 for these in words) else ()
+    counts = [
+        sa.select(sa.func.count())
+        .select_from(sa.select(sa.literal(1)).select_from(word).where(tx.own(word), word.c.word.in_(these)).limit(RARE_LOOK).subquery())
+        .scalar_subquery()
+        for these in counted
+    ]  # fmt: skip
+    row = await tx.one(sa.select(*off, *counts))
+    return dict.fromkeys(words, 0) | (dict(zip(counted, row[2:], strict=True)) if row else {})
 
 
 def _after(beginning: str) -> str:
