@@ -120,6 +120,7 @@ PUBLIC_PATHS = {
     "/health/live",
     "/health/ready",
     "/openapi.json",
+    "/v1/hooks/bank/{org}/{connection}",
     "/v1/invitations/accept",
     "/v1/password-resets",
     "/v1/password-resets/use",

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
         description="Price catalogues read each night, as `aws:eu-central-1`, `azure:westeurope`, `gcp:europe-west1`.",
     )
     gcp_key: SecretStr | None = Field(None, description="API key for Google's price catalogue.")
+    bank_feeds: tuple[str, ...] = Field(
+        (), description="Bank data services that may be called: `belvo`; without it no bank service is."
+    )
     egress_hosts: tuple[str, ...] = Field(
         (), description="Extra hosts outgoing calls may reach although private, as `host:port`."
     )

@@ -11,40 +11,21 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
 
 from bursar.connectors.belvo_format import document, exact
+from bursar.kernel.connector import LinkGone, Notice, StillCollecting, TokenRequired
 from bursar.kernel.errors import Invalid, Refusal
 
 if TYPE_CHECKING:
-    from bursar.infra.crypto import Keyring
     from bursar.infra.http import Client, Reply
 
 PAGE_SIZE = 1_000
 PAGES_MAX = 1_000
+HOSTS = {"sandbox": "sandbox.belvo.com", "production": "api.belvo.com"}
+"""Host by environment."""
 ATTEMPTS_TIMEOUT = 3
 """How often a pull that the bank was too slow for (408) is asked for."""
 WEBHOOK_BYTES_MAX = 65_536
-
-
-@dataclass(eq=False)
-class TokenRequired(Refusal):
-    """The bank asks for a second factor: {instructions}"""  # noqa: D415  the text goes on with the bank's own words
-
-    status: ClassVar[int] = 409
-    path: str
-    session: str
-    link: str
-    instructions: str
-    expiry_s: int
-
-
-@dataclass(eq=False)
-class StillRunning(Refusal):
-    """Belvo still collects (request {request_id}); a webhook tells when it is done."""
-
-    status: ClassVar[int] = 409
-    request_id: str
 
 
 @dataclass(eq=False)
@@ -54,14 +35,6 @@ class BelvoRefused(Refusal):
     answered: int
     codes: str
     request_id: str
-
-
-@dataclass(eq=False)
-class LinkGone(Refusal):
-    """The link {link} does not exist any more; connect the bank again (the sandbox forgets all on the 1st of a month)."""
-
-    status: ClassVar[int] = 404
-    link: str
 
 
 @dataclass(eq=False)
@@ -83,16 +56,6 @@ class Credentials:
     def __repr__(self) -> str:
         """Return nothing secret."""
         return "Credentials(…)"
-
-    def seal(self, keyring: "Keyring", org: UUID) -> bytes:
-        """Return them sealed for one organisation."""
-        plain = json.dumps([self.secret_id, self.secret_password]).encode()
-        return keyring.seal(plain, place=f"{org}:belvo")
-
-    @classmethod
-    def opened(cls, keyring: "Keyring", org: UUID, sealed: bytes) -> "Credentials":
-        """Return what :meth:`seal` sealed; raises ``BadSeal`` for another organisation's."""
-        return cls(*json.loads(keyring.open(sealed, place=f"{org}:belvo")))
 
 
 class Belvo:
@@ -149,7 +112,7 @@ class Belvo:
 
         Raises:
             TokenRequired: The bank wants a second factor; :meth:`resume`, then pull with ``collected``.
-            StillRunning: Belvo goes on collecting; pull with ``collected`` after the webhook.
+            StillCollecting: Belvo goes on collecting; pull with ``collected`` after the webhook.
             LinkGone: The link was removed or wiped.
             BelvoRefused: Anything else it said no to, with its codes.
             PagesMoved: Rows changed while pages were read.
@@ -195,7 +158,7 @@ class Belvo:
 
     def _rows(self, reply: "Reply", path: str, link: str) -> list[dict[str, Any]]:
         if reply.status == 202:
-            raise StillRunning(str(exact(reply.body)["request_id"]))
+            raise StillCollecting(str(exact(reply.body)["request_id"]))
         if not reply.ok:
             raise self._refusal(reply, path, link)
         rows = exact(reply.body)
@@ -222,22 +185,6 @@ class Belvo:
         return BelvoRefused(
             reply.status, ", ".join(filter(None, codes)) or f"status {reply.status}", str(first.get("request_id", ""))
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One webhook: what happened at which link. It carries counts, never rows.
-
-    ``key`` identifies it: Belvo repeats a webhook that was not answered within five seconds.
-    """
-
-    key: str
-    kind: str
-    code: str
-    link: str
-    rows: int
-    first: date | None
-    last: date | None
 
 
 def notice(body: bytes, *, authorization: str, expected: str) -> Notice:

@@ -1,10 +1,16 @@
-"""The contract of a file-format connector: recognise by content, parse into lines, never guess silently."""
+"""The contracts of connectors: a file format recognises and parses, a feed pulls documents from a service.
 
-from collections.abc import Mapping
+A format knows by content, parses into lines and never guesses silently. A feed returns the service's own answers as a document,
+which then is parsed like any other.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+from bursar.kernel.errors import Refusal
 from bursar.kernel.lines import DocumentKind, Parsed
 
 HEAD_BYTES_MAX = 65_536
@@ -60,3 +66,66 @@ class FileConnector(Protocol):
 
     def parse(self, document: Path, *, options: Mapping[str, str]) -> Parsed:
         """Read the document; ``options`` holds answers of a person (currency, account, mapping as JSON)."""
+
+
+@dataclass(eq=False)
+class TokenRequired(Refusal):
+    """The bank asks for a second factor: {instructions}"""  # noqa: D415  the text goes on with the bank's own words
+
+    status: ClassVar[int] = 409
+    path: str
+    session: str
+    link: str
+    instructions: str
+    expiry_s: int
+
+
+@dataclass(eq=False)
+class StillCollecting(Refusal):
+    """The service still collects (request {request_id}); a webhook tells when it is done."""
+
+    status: ClassVar[int] = 409
+    request_id: str
+
+
+@dataclass(eq=False)
+class LinkGone(Refusal):
+    """The link {link} does not exist any more; connect the bank again (a sandbox forgets all on the 1st of a month)."""
+
+    status: ClassVar[int] = 404
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One webhook of a service: what happened at which link. It carries counts, never rows.
+
+    ``key`` identifies it: services repeat a webhook that was not answered in time.
+    """
+
+    key: str
+    kind: str
+    code: str
+    link: str
+    rows: int
+    first: date | None
+    last: date | None
+
+
+class Feed(Protocol):
+    """The way to one service that holds links to banks, with credentials."""
+
+    async def links(self) -> Sequence[Mapping[str, Any]]:
+        """Return every link: ``id``, ``institution``, ``status``."""
+
+    async def pull(self, link: str, *, since: date, until: date, collected: bool = False) -> bytes:
+        """Return one document with accounts, balances and movements of both days and those between.
+
+        Raises:
+            TokenRequired: The bank wants a second factor; :meth:`resume`, then pull with ``collected``.
+            StillCollecting: The service goes on collecting; pull with ``collected`` later.
+            LinkGone: The link was removed or wiped.
+        """
+
+    async def resume(self, asked: TokenRequired, token: str) -> Sequence[Mapping[str, Any]]:
+        """Go on with a pull that asked for a second factor; it may ask for another one."""

@@ -39,6 +39,7 @@ from bursar.infra.web_problems import NoSuchRoute
 from bursar.infra.web_server import draining
 from bursar.infra.web_tracing import tracing
 from bursar.parts.banking.cash import api as cash_api
+from bursar.parts.banking.connections import api as connections_api
 from bursar.parts.banking.posting import api as postings_api
 from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
@@ -80,6 +81,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         transactions_api.r,
         postings_api.r,
         cash_api.routes(house.lake),
+        connections_api.routes(given.feeds),
         cloud_api.routes(house.lake, engine=house.settings.engine),
         commitments_api.routes(house.lake, house.prices, engine=house.settings.engine),
         prices_api.routes(given.prices.prices),

@@ -31,6 +31,8 @@ from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
 from bursar.infra.mail_smtp import Smtp
 from bursar.parts.banking.cash import jobs as cash_jobs
+from bursar.parts.banking.connections import jobs as connections_jobs
+from bursar.parts.banking.connections.service import Feeds
 from bursar.parts.banking.posting import jobs as posting_jobs
 from bursar.parts.banking.understanding import jobs as banking_jobs
 from bursar.parts.cloud.prices import jobs as prices_jobs
@@ -38,6 +40,7 @@ from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
+from bursar.wiring.feeds import feeds
 from bursar.wiring.house import SCHEMAS, House, buckets, keyring_of
 
 
@@ -52,6 +55,7 @@ class Tools:
     erasers: Erasers
     prices: Catalogues
     language: LanguageMeans
+    feeds: Feeds
 
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
@@ -68,6 +72,7 @@ class Tools:
             self.mailer,
             self.erasers,
             self.prices,
+            self.feeds,
             self.language,
             fleet,
             *measuring,
@@ -87,6 +92,7 @@ JOBS: tuple[Job, ...] = (
     *banking_jobs.JOBS,
     *posting_jobs.JOBS,
     *cash_jobs.JOBS,
+    *connections_jobs.JOBS,
     *prices_jobs.JOBS,
 )
 """Every job there is."""
@@ -112,6 +118,7 @@ def tools(house: House) -> Tools:
         ),
         Catalogues(house.prices, catalogues(settings)),
         language_means(settings),
+        feeds(house.importer, keyring, settings.bank_feeds),
     )
 
 
