@@ -169,3 +169,23 @@ def test_commitments_are_refused_with_the_reason_where_nothing_can_be_planned(ho
     assert done.returncode == 1
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_costs_are_asked_by_rules_that_are_kept(home: Path) -> None:
+    bursar(home, "import", str(home / "bill.csv"))
+    (home / "rules.json").write_text('{"tags": [{"key": "team", "value": "web"}]}', encoding="utf-8")
+    (home / "broken.json").write_text("{", encoding="utf-8")
+    (home / "orders.csv").write_text("measure,day,quantity\norders,2026-10-05,5\n", encoding="utf-8")
+
+    kept = bursar(home, "cloud", "rules", "--set", str(home / "rules.json"))
+    broken = bursar(home, "cloud", "rules", "--set", str(home / "broken.json"))
+    bursar(home, "import", str(home / "orders.csv"))
+    asked = ("--from", "2026-10-01", "--to", "2026-11-01", "--by", "tag:team", "--inherit", "--per", "orders")
+    done = bursar(home, "cloud", "costs", *asked, "--json")
+
+    assert kept.stdout.strip() == 'a missing tag team is "web"'
+    assert (broken.returncode, "is no JSON" in broken.stderr) == (1, True)
+    answer = json.loads(done.stdout)
+    assert answer["data"][0]["values"] == ["web"]
+    assert answer["data"][0]["per_unit"]["amount"].startswith("0.25")
+    assert len(answer["applied"]) == 2

@@ -48,6 +48,7 @@ from bursar.parts.cloud import api as cloud_api
 from bursar.parts.cloud.commitments import api as commitments_api
 from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
+from bursar.parts.cloud.sharing import api as sharing_api
 from bursar.reports.trace import api as trace_api
 from bursar.wiring.advice import report, standing
 from bursar.wiring.house import MARKS, House, buckets, keyring_of
@@ -83,6 +84,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         cash_api.routes(house.lake),
         connections_api.routes(given.feeds),
         cloud_api.routes(house.lake, engine=house.settings.engine),
+        sharing_api.r,
         commitments_api.routes(house.lake, house.prices, engine=house.settings.engine),
         prices_api.routes(given.prices.prices),
         focus_api.routes(house.settings.home / "tmp", upload_bytes_max=house.settings.upload_bytes_max),

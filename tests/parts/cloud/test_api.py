@@ -62,7 +62,7 @@ async def test_costs_are_exact_decimal_texts(reader: httpx2.AsyncClient) -> None
     answer = await reader.get("/v1/cloud/costs", params={**MARCH, "by": ["service", "tag:team"], "filter": "cost > 3"})
 
     assert answer.status_code == 200, answer.text
-    data = answer.json()["data"]
+    data = [{name: one[name] for name in ("values", "cost", "lines")} for one in answer.json()["data"]]
     assert all(one["cost"].pop("trace").startswith("tr_") for one in data)
     assert data == [
         {"values": ["Amazon Elastic Compute Cloud", "web"], "cost": {"amount": "10.000000000000001", "currency": "USD"}, "lines": 1},

@@ -13,12 +13,14 @@ from bursar.connectors.bills.focus import FOCUS
 from bursar.infra.db import Database
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
-from bursar.kernel.lines import UTILISATION_LINES
+from bursar.kernel.lines import MEASURE_LINES, UTILISATION_LINES
 from bursar.kernel.period import Period
 from bursar.parts.cloud import store
 from bursar.parts.cloud.rules import charges, eligible, queries, utilisation
 from bursar.parts.cloud.rules.dimensions import COLUMNS, CostKind
+from bursar.parts.cloud.rules.inheritance import TagRule
 from bursar.parts.cloud.rules.queries import CostQuery
+from bursar.parts.cloud.sharing.store import measures, quantities
 from tests.parts.cloud.bills import MARCH, daily, line, put, put_parsed
 from tests.shared import shared_data
 
@@ -63,6 +65,10 @@ def questions(period: Period) -> Iterator[exp.Query]:
     yield utilisation.evidence(period)
     yield eligible.covered_and_not(period)
     yield eligible.unused(period)
+    rules = (TagRule("environment", source="account", where="tag:team is empty"), TagRule("environment", value="prod"))
+    yield queries.costs(CostQuery(period, ("tag:environment",), where="not tag:environment = dev", tags=rules))
+    yield quantities(period, "orders")
+    yield measures()
 
 
 def ordered(frame: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -86,6 +92,10 @@ async def test_equal_answers_on_duckdb_and_spark(lake: Lake, db: Database, actor
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
         await put(lake, tx, busy, schema=UTILISATION_LINES)
+        orders = [
+            {"measure": "orders", "day": MARCH.start, "quantity": Decimal(day), "unit": "order"} for day in (1, 2)
+        ]
+        await put(lake, tx, orders, schema=MEASURE_LINES)
         asked = list(questions(MARCH))
         assert len(asked) > 30
         for expression in asked:

@@ -16,12 +16,13 @@ from bursar.kernel.lines import INVOICE_DETAIL_LINES
 from bursar.kernel.period import Period
 from bursar.parts.cloud import service
 from bursar.parts.cloud.prices.service import PriceList
-from bursar.parts.cloud.rules.allocation import Method
 from bursar.parts.cloud.rules.bridge import Cause
 from bursar.parts.cloud.rules.dimensions import CostKind
 from bursar.parts.cloud.rules.invoices import Stated
 from bursar.parts.cloud.rules.queries import CostQuery
 from bursar.parts.cloud.savings import service as savings
+from bursar.parts.cloud.sharing import service as sharing
+from bursar.parts.cloud.sharing.rules import Method
 from tests.parts.cloud.bills import FEBRUARY, MARCH, NOW, daily, line, put, put_parsed
 from tests.shared import shared_data
 
@@ -266,19 +267,15 @@ async def test_shared_cost_is_split_and_nothing_is_lost(lake: Lake, db: Database
     ]
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
-        facts: dict[str, Any] = {"lake": lake, "period": MARCH, "by": "tag:team", "shared": "service = Support"}
-        split = await service.allocate(tx, actor, **facts, method=Method.PROPORTIONAL)
-        fixed = await service.allocate(
-            tx,
-            actor,
-            **facts,
-            method=Method.FIXED,
-            weights={"web": Decimal(1), "ops": Decimal(2)},
-        )
+        asked = CostQuery(MARCH, ("tag:team",))
+        facts: dict[str, Any] = {"lake": lake, "asked": asked, "shared": "service = Support"}
+        split = await sharing.allocate(tx, actor, **facts, method=Method.PROPORTIONAL, weights={})
+        weights = {"web": Decimal(1), "ops": Decimal(2)}
+        fixed = await sharing.allocate(tx, actor, **facts, method=Method.FIXED, weights=weights)
 
-    assert [(one.target, one.direct) for one in split["USD"]] == [("data", Decimal(30)), ("web", Decimal(60))]
-    assert sum(one.total for one in split["USD"]) == Decimal(101)
-    assert {one.target: one.shared.quantize(Decimal("0.01")) for one in fixed["USD"]} == {
+    assert [(one.values[0], one.own) for one in split] == [("data", Decimal(30)), ("web", Decimal(60))]
+    assert sum(one.cost or 0 for one in split) == Decimal(101)
+    assert {one.values[0]: (one.shared or Decimal(0)).quantize(Decimal("0.01")) for one in fixed} == {
         "data": Decimal(0), "ops": Decimal("7.33"), "web": Decimal("3.67"),
     }  # fmt: skip
 

@@ -19,12 +19,14 @@ from bursar.kernel.money import decimal_from
 from bursar.kernel.period import Period
 from bursar.kernel.trace import BridgeFigure
 from bursar.parts.cloud import service
-from bursar.parts.cloud.rules.allocation import Method
 from bursar.parts.cloud.rules.bridge import Bridge, Change
 from bursar.parts.cloud.rules.dimensions import CostKind
 from bursar.parts.cloud.rules.filters import FILTER_CHARS_MAX
 from bursar.parts.cloud.rules.invoices import Match, Stated
 from bursar.parts.cloud.rules.queries import DIMENSIONS_MAX, GROUPS_MAX, CostQuery
+from bursar.parts.cloud.sharing import service as sharing
+from bursar.parts.cloud.sharing.rules import SPLIT_RULES_MAX as SPLITS_MAX
+from bursar.parts.cloud.sharing.rules import Method, Share, per_unit
 
 MONTHS_MAX = 36
 ENTERED_MAX = 200
@@ -39,19 +41,32 @@ Dimensions = Annotated[
 ]
 
 
+class CostAmountOut(MoneyOut):
+    """An exact amount; `trace` is null where rules were applied, which the answer names instead."""
+
+    trace: str | None
+
+
 class CostOut(Out):
-    """One group: the values of the dimensions asked for, its cost (null where no bill tells it) and its lines."""
+    """One group: the values of the dimensions asked for, its cost (null where no bill tells it) and its lines.
+
+    `shared` is the part of `cost` that splits gave it; `units` and `per_unit` are told where a quantity was asked for.
+    """
 
     values: list[str | None]
-    cost: TracedOut | None
+    cost: CostAmountOut | None
     lines: int
+    shared: MoneyOut | None
+    units: str | None
+    per_unit: MoneyOut | None
 
 
 class CostsOut(Out):
-    """Cost by dimensions; amounts of several currencies stay apart."""
+    """Cost by dimensions; amounts of several currencies stay apart. `applied` names every rule and quantity used."""
 
     by: list[str]
     data: list[CostOut]
+    applied: list[str]
 
 
 class ChangeOut(Out):
@@ -204,13 +219,31 @@ def bridge_out(found: Bridge, figure: BridgeFigure, traces: Tracer) -> BridgeOut
     )
 
 
-def cost_out(asked: CostQuery, group: service.Group, traces: Tracer) -> CostOut:
-    """Translate one group of a cost query, with the token of its sum."""
-    cost = None
-    if group.cost is not None:
-        trace = traces.token(asked.figure(group.values, group.currency))
-        cost = TracedOut(amount=f"{group.cost:f}", currency=group.currency, trace=trace)
-    return CostOut(values=list(group.values), cost=cost, lines=group.lines)
+def costs_out(asked: CostQuery, found: sharing.Answer, traces: Tracer | None = None) -> CostsOut:
+    """Translate the answer to a cost query, with the tokens of its sums where no rule changed them."""
+
+    def money(amount: Decimal | None, currency: str) -> MoneyOut | None:
+        return None if amount is None else MoneyOut.exact(amount, currency)
+
+    def cost(group: Share) -> CostAmountOut | None:
+        if group.cost is None:
+            return None
+        traced = traces is not None and not found.ruled
+        trace = traces.token(asked.figure(group.values, group.currency)) if traces and traced else None
+        return CostAmountOut(amount=f"{group.cost:f}", currency=group.currency, trace=trace)
+
+    data = [
+        CostOut(
+            values=list(group.values),
+            cost=cost(group),
+            lines=group.lines,
+            shared=money(group.shared, group.currency),
+            units=None if units is None else f"{units:f}",
+            per_unit=money(per_unit(group.cost, units), group.currency),
+        )
+        for group, units in zip(found.groups, found.units, strict=True)
+    ]
+    return CostsOut(by=list(asked.by), data=data, applied=list(found.applied))
 
 
 def match_out(found: Match) -> MatchOut:
@@ -253,12 +286,18 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
         kind: CostKind = CostKind.EFFECTIVE,
         where: Filter = "",
         limit: Annotated[int, Query(ge=1, le=GROUPS_MAX)] = 1000,
+        inherit: Annotated[bool, Query(description="Complete missing tags by the rules.")] = False,
+        split: Annotated[
+            list[str] | None, Query(max_length=SPLITS_MAX, description="Names of splits to apply.")
+        ] = None,
+        per: Annotated[str, Query(max_length=200, description="An imported quantity to divide by.")] = "",
     ) -> CostsOut:
-        """Sum cost by dimensions and tags over a period."""
+        """Sum cost by dimensions and tags over a period; with tags inherited, shared cost split, per unit of business."""
         asked = CostQuery(period_of(since, until), tuple(by or ()), kind, where, limit)
+        options = sharing.Options(inherit, tuple(split or ()), per)
         async with db.reading(actor) as tx:
-            found = await service.costs(tx, actor, lake=lake, asked=asked, engine=engine)
-        return CostsOut(by=list(by or ()), data=[cost_out(asked, group, traces) for group in found])
+            found = await sharing.ask(tx, actor, lake=lake, asked=asked, options=options, engine=engine)
+        return costs_out(asked, found, traces)
 
     @r.get(
         "/v1/cloud/costs/export",
@@ -319,28 +358,28 @@ def _decisions(r: Router, lake: Lake, engine: str) -> None:
     @r.post("/v1/cloud/allocation", right="cost:read", refusals=[Invalid])
     async def split_shared(body: SplitIn, db: TheDb, actor: As) -> SharesOut:
         """Split shared cost among the values of a dimension; nothing is lost."""
+        asked = CostQuery(period_of(body.from_, body.to), (body.by,), where=body.filter)
+        weights = {target: exact(weight) for target, weight in body.weights.items()}
         async with db.reading(actor) as tx:
-            found = await service.allocate(
+            found = await sharing.allocate(
                 tx,
                 actor,
                 lake=lake,
-                period=period_of(body.from_, body.to),
-                by=body.by,
+                asked=asked,
                 shared=body.shared,
                 method=body.method,
-                weights={target: exact(weight) for target, weight in body.weights.items()},
-                where=body.filter,
+                weights=weights,
                 engine=engine,
             )
+        nothing = Decimal(0)
         shares = [
             ShareOut(
-                target=one.target,
-                direct=MoneyOut.exact(one.direct, currency),
-                shared=MoneyOut.exact(one.shared, currency),
-                total=MoneyOut.exact(one.total, currency),
+                target=one.values[0] or "",
+                direct=MoneyOut.exact(one.own or nothing, one.currency),
+                shared=MoneyOut.exact(one.shared or nothing, one.currency),
+                total=MoneyOut.exact(one.cost or nothing, one.currency),
             )
-            for currency, targets in found.items()
-            for one in targets
+            for one in found
         ]
         return SharesOut(data=shares)
 

@@ -1,4 +1,4 @@
-"""Use cases of cloud: what it costs, why it changed, who bears it, and whether the invoice is right."""
+"""Use cases of cloud: what it costs, why it changed, and whether the invoice is right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ import polars as pl
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
-from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Period
 from bursar.parts.cloud import store
-from bursar.parts.cloud.rules import allocation, invoices, queries
 from bursar.parts.cloud.rules import bridge as bridges
+from bursar.parts.cloud.rules import invoices, queries
 from bursar.parts.cloud.rules.dimensions import CostKind
 
 DUCKDB = "duckdb"
@@ -113,53 +112,6 @@ def _cell(row: Mapping[str, object]) -> bridges.Cell:
         before=before if isinstance(before, Decimal) else Decimal(0),
         quantity=quantity if isinstance(quantity, Decimal) else None,
     )
-
-
-async def allocate(
-    tx: Tx,
-    actor: Actor,
-    *,
-    lake: Lake,
-    period: Period,
-    by: str,
-    shared: str,
-    method: allocation.Method,
-    weights: Mapping[str, Decimal] | None = None,
-    where: str = "",
-    kind: CostKind = CostKind.EFFECTIVE,
-    engine: str = DUCKDB,
-) -> dict[str, list[allocation.Allocated]]:
-    """Split the cost of the lines that the filter ``shared`` keeps among the values of ``by``, per currency.
-
-    Lines without a value of ``by`` are shared as well; the totals sum exactly to the whole cost.
-
-    Raises:
-        Invalid: A filter or dimension is not understood, or there is nobody to split among.
-    """
-    actor.must("cost:read")
-    kept = f"({where})" if where.strip() else ""
-    own = " and ".join(part for part in (kept, f"not ({shared})" if shared.strip() else "") if part)
-    limit = queries.GROUPS_MAX
-    mine = await costs(tx, actor, lake=lake, asked=queries.CostQuery(period, (by,), kind, own, limit), engine=engine)
-    if len(mine) >= limit:
-        raise Invalid(f"{by} has more than {limit} values", "Split by a dimension with fewer values.")
-    rest: dict[str, Decimal] = {}
-    if shared.strip():
-        both = " and ".join(part for part in (kept, f"({shared})") if part)
-        pool = await costs(tx, actor, lake=lake, asked=queries.CostQuery(period, (), kind, both), engine=engine)
-        rest = {group.currency: group.cost or Decimal(0) for group in pool}
-    direct: dict[str, dict[str, Decimal]] = {currency: {} for currency in rest}
-    for group in mine:
-        target, cost = group.values[0], group.cost or Decimal(0)
-        if target:
-            direct.setdefault(group.currency, {})[target] = cost
-        else:
-            direct.setdefault(group.currency, {})
-            rest[group.currency] = rest.get(group.currency, Decimal(0)) + cost
-    return {
-        currency: allocation.allocate(targets, rest.get(currency, Decimal(0)), method=method, weights=weights)
-        for currency, targets in sorted(direct.items())
-    }
 
 
 async def match_invoices(

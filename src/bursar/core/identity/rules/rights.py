@@ -10,7 +10,7 @@ _VERBS: Mapping[str, str] = {
     "key": "read write",
     "audit": "read",
     "intake": "read import revert",
-    "cost": "read",
+    "cost": "read write",
     "cloud": "read refresh",
     "price": "read write",
     "series": "read",
@@ -79,12 +79,22 @@ ROLES: Mapping[str, frozenset[str]] = {
     "finance": _MONEY
     | _READ_PLANS
     | _ACT
-    | _of("intake:*", "forecast:write", "source:*", "client:read", "licence:read", "meter:*", "sourcing:read")
+    | _of(
+        "intake:*",
+        "cost:write",
+        "forecast:write",
+        "source:*",
+        "client:read",
+        "licence:read",
+        "meter:*",
+        "sourcing:read",
+    )
     | _of("holding:read", "escrow:*"),
     "platform": _READ_PLANS
     | _ACT
     | _of(
         "intake:*",
+        "cost:*",
         "price:*",
         "cloud:*",
         "forecast:*",

@@ -11,6 +11,7 @@ from bursar.kernel.period import Period
 from bursar.kernel.trace import CostFigure
 from bursar.parts.cloud.rules.dimensions import CostKind, column, cost, day, dimension, month
 from bursar.parts.cloud.rules.filters import parse_filter
+from bursar.parts.cloud.rules.inheritance import TagRule, inherited
 
 DIMENSIONS_MAX = 8
 GROUPS_MAX = 10_000
@@ -33,6 +34,7 @@ class CostQuery:
         kind: Which cost.
         where: A filter in the filter language.
         limit: Most groups returned; the dearest come first unless time is grouped by.
+        tags: Rules that complete missing tags.
     """
 
     period: Period
@@ -40,6 +42,7 @@ class CostQuery:
     kind: CostKind = CostKind.EFFECTIVE
     where: str = ""
     limit: int = 1000
+    tags: tuple[TagRule, ...] = ()
 
     def figure(self, values: Sequence[str | None], currency: str) -> CostFigure:
         """Return what the sum of one group of the answer stands for."""
@@ -97,7 +100,7 @@ def costs(asked: CostQuery) -> exp.Query:
         exp.Ordered(this=exp.column(COST), desc=True, nulls_first=False)
     ]
     order += [exp.Ordered(this=exp.column(f"d{index}"), nulls_first=False) for index in range(len(names))]
-    return query.order_by(*order, exp.column("currency").asc()).limit(asked.limit)
+    return inherited(query.order_by(*order, exp.column("currency").asc()).limit(asked.limit), asked.tags)
 
 
 def last_day() -> exp.Query:
