@@ -1,6 +1,7 @@
 """Understanding on real imports: each stage with its evidence, decisions that teach, rules that step back, audits."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from bursar.core.intake.jobs import Importer
 from bursar.core.language.service import Means
+from bursar.core.ledger import service as ledger
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.infra.web_pages import Paging
@@ -23,6 +25,7 @@ from bursar.parts.banking.transactions.service import Filter, PeriodClosed
 from bursar.parts.banking.understanding import jobs, service, store
 from bursar.parts.banking.understanding.rules import answers
 from bursar.parts.banking.understanding.rules.answers import Policy, When
+from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
 from bursar.parts.banking.understanding.service import Understood
 from bursar.parts.banking.understanding.stated import service as stated
 from tests.parts.banking.statements import NOW, Row, importer_in, ofx, taken
@@ -295,3 +298,75 @@ async def test_counts_beyond_the_limit_are_refused_and_not_forgotten(
 
     with pytest.raises(TooLarge, match="2 counts"):
         await decide(importer, actor, "Travel", second.id)
+
+
+async def test_a_row_that_fulfils_a_commitment_takes_its_purpose(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    rows = [("20261105", "-1200.00", "MILLER HALL RENT"), ("20261106", "-1200.00", "SOMETHING ELSE")]
+    due = NOW.replace(month=11, day=1)
+    async with importer.db.writing(actor) as tx:
+        accounts = [ledger.NewAccount("asset:x", "asset", "USD"), ledger.NewAccount("e", "expense", "USD", name="Rent")]
+        ids = await ledger.open_accounts(tx, actor, accounts=accounts, now=NOW)
+        hold = ledger.Order(
+            "rent",
+            ledger.Action.HOLD,
+            due.date(),
+            ids["e"],
+            ids["asset:x"],
+            120_000,
+            "USD",
+            due=due,
+            memo="Miller hall",
+        )
+        [id_] = await ledger.record(tx, actor, orders=[hold], now=due - timedelta(days=30))
+
+    await load(importer, actor, tmp_path, rows)
+    rent, other = await listed(importer, actor)
+    async with importer.db.reading(actor) as tx:
+        cards = await service.queue(tx, actor)
+
+    assert (rent.state, rent.category, rent.stage, rent.evidence["hold"]) == (
+        "suggested",
+        "Rent",
+        "commitment",
+        str(id_),
+    )
+    assert other.category is None
+    assert {card.label: [one.stage for one in card.top] for card in cards} == {
+        "MILLER HALL RENT": ["commitment"], "SOMETHING ELSE": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("day", "amount", "party", "fits"),
+    [
+        (date(2026, 10, 18), "-10.00", None, True), (date(2026, 10, 17), "-10.00", None, False),
+        (date(2026, 12, 16), "-10.00", None, True), (date(2026, 12, 17), "-10.00", None, False),
+        (date(2026, 11, 1), "10.00", None, False), (date(2026, 11, 1), "-10.01", None, False),
+        (date(2026, 11, 1), "-10.00", UUID(int=7), True), (date(2026, 11, 1), "-10.00", UUID(int=8), False),
+    ],
+)  # fmt: skip
+def test_a_commitment_is_fulfilled_by_its_exact_amount_near_its_day(
+    day: date, amount: str, party: UUID | None, fits: bool
+) -> None:
+    row = answers.Row(
+        UUID(int=1),
+        "42",
+        day,
+        Decimal(amount),
+        "EUR",
+        1_000,
+        "HALL",
+        ("hall",),
+        "",
+        UUID(int=7),
+        "",
+        "",
+        UUID(int=2),
+        1,
+    )
+    promise = Promise(UUID(int=3), "Rent", -1_000, "EUR", date(2026, 11, 1), party, ("hall",))
+
+    assert bool(fulfilled([row], [promise])) is fits
+    assert fulfilled([row], [promise, replace(promise, id=UUID(int=4))]) == {}

@@ -196,23 +196,34 @@ async def record(tx: Tx, actor: Actor, *, orders: Sequence[Order], now: datetime
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for."""
+    """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for.
 
+    ``purpose`` names the income or expense account of the two, empty where neither is one; ``inflow`` tells which.
+    """
+
+    id: UUID
     debit: UUID
     credit: UUID
     money: Money
     due: datetime | None
     value_day: date
     memo: str
+    party: UUID | None
+    purpose: str
+    inflow: bool
 
 
-async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID]) -> list[Hold]:
-    """Return up to 10,000 holds on some accounts of which something is left, the earliest due first."""
+async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = None) -> list[Hold]:
+    """Return up to 10,000 holds, on some accounts or on any, of which something is left; the earliest due first."""
     actor.must("ledger:read")
-    rows = await transfer_store.open_holds(tx, accounts, limit=BATCH_MAX) if accounts else []
+    rows = await transfer_store.open_holds(tx, accounts, limit=BATCH_MAX) if accounts != [] else []
     return [
-        Hold(row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo) for row in rows
-    ]
+        Hold(
+            row.id, row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo, row.party,
+            row.purpose, bool(row.inflow),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 async def expire_due(tx: Tx, actor: Actor, *, now: datetime) -> int:

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from bursar.core.ledger.rules.admit import Account, Admitted, Earlier, Known
-from bursar.core.ledger.tables import head, remainder, transfer
+from bursar.core.ledger.tables import account, head, remainder, transfer
 from bursar.infra.db import Tx
 from bursar.infra.db_arrays import digests, ids, plain, texts
 
@@ -169,16 +169,24 @@ async def due_holds(tx: Tx, *, now: datetime, limit: int) -> list[UUID]:
     return [row.id for row in await tx.all(query)]
 
 
-async def open_holds(tx: Tx, accounts: Sequence[UUID], *, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return holds on some accounts of which something is left."""
-    t, r, ids = transfer.c, remainder.c, list(accounts)
+async def open_holds(tx: Tx, accounts: Sequence[UUID] | None, *, limit: int) -> Sequence[sa.Row[Any]]:
+    """Return holds, on some accounts or on any, of which something is left, with their income or expense account's name."""
+    t, r, a = transfer.c, remainder.c, account.c
+    side = sa.and_(a.org == t.org, a.id.in_((t.debit, t.credit)), a.kind.in_(("income", "expense")))
     query = (
-        sa.select(t.debit, t.credit, (r.amount - r.used).label("left"), t.currency, r.due, t.value_day, t.memo)
-        .select_from(remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id)))
-        .where(tx.own(remainder), r.kind == "hold", r.used < r.amount, sa.or_(t.debit.in_(ids), t.credit.in_(ids)))
+        sa.select(
+            t.id, t.debit, t.credit, (r.amount - r.used).label("left"), t.currency, r.due, t.value_day, t.memo, t.party,
+            sa.func.coalesce(a.name, "").label("purpose"), (a.id == t.credit).label("inflow"),
+        )
+        .select_from(
+            remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id)).join(account, side, isouter=True)
+        )
+        .where(tx.own(remainder), r.kind == "hold", r.used < r.amount)
         .order_by(r.due.asc().nulls_last(), r.id)
         .limit(limit)
-    )
+    )  # fmt: skip
+    if accounts is not None:
+        query = query.where(sa.or_(t.debit.in_(accounts), t.credit.in_(accounts)))
     return await tx.all(query)
 
 

@@ -58,7 +58,10 @@ class TransactionOut(Out):
     category: Annotated[str | None, Field(description="What it was for; null while nobody knows.")]
     state: Annotated[str, Field(description="open, suggested, automatic or confirmed.")]
     stage: Annotated[
-        str, Field(description="Who says so: source, person, transfer, recurring, counterparty, rule, model.")
+        str,
+        Field(
+            description="Who says so: source, person, transfer, commitment, recurring, counterparty, rule, model, language."
+        ),
     ]
     score: float | None
     evidence: dict[str, Any]

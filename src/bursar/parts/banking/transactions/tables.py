@@ -62,7 +62,7 @@ transaction = tenant_table(
     sa.Index("bank_transaction_state", "org", "state", "booking_date", "id"),
 )
 """``size`` is the absolute amount in minor units, rounded: for looking up by amount; ``amount`` is exact. ``month`` is the
-lake's month. ``stage`` says who decided: source, person, transfer, recurring, counterparty, rule, model."""
+lake's month. ``stage`` says who decided: source, person, transfer, commitment, recurring, counterparty, rule, model, language."""
 
 word = tenant_table(
     "bank_transaction_word",

@@ -9,7 +9,7 @@ from bursar.parts.banking.understanding import service
 from bursar.parts.banking.understanding.opinions import jobs as asking
 from bursar.parts.banking.understanding.opinions import service as opinions
 
-RIGHTS = ("transaction:write", "party:write", "language:read", "language:use")
+RIGHTS = ("transaction:write", "party:write", "ledger:read", "language:read", "language:use")
 
 
 @job("banking.refresh", attempts=5, seconds=900, rights=RIGHTS)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from bursar.core.audit import service as audit
+from bursar.core.ledger import service as ledger
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
@@ -18,6 +19,7 @@ from bursar.parts.banking.understanding import store
 from bursar.parts.banking.understanding.opinions import store as opinions
 from bursar.parts.banking.understanding.rules import answers as rules
 from bursar.parts.banking.understanding.rules.answers import Answer, Policy, Row, Rule, Seen
+from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
 
 ROWS_A_PASS = 2_000
 """Rows answered by one statement each; a pass goes on until none is left."""
@@ -66,7 +68,7 @@ async def understand(tx: Tx, actor: Actor, *, fresh: bool = True) -> Understood:
             ids = [row.id for row, said in stated if said == category]
             await store.decide(tx, ids, category=category, stage="source", evidence={"because": "the export says so"})
         done += Understood(learned=len(stated))
-    gate = await _gate(tx)
+    gate = await _gate(tx, actor)
     while rows := await store.undecided(tx, limit=ROWS_A_PASS, fresh=fresh, after=last):
         done += await _answer(tx, rows, gate)
         last, seen = rows[-1].id, seen + len(rows)
@@ -83,6 +85,7 @@ class _Gate:
     least: Mapping[tuple[str, str], float]
     rules: Sequence[Rule]
     measured: Mapping[str, float]
+    promises: Sequence[Promise]
 
     def automatic(self, answer: Answer) -> bool:
         least = self.least.get((answer.stage, answer.category))
@@ -106,7 +109,7 @@ async def answer_again(tx: Tx, actor: Actor, *, ids: Sequence[UUID]) -> Understo
     actor.must("transaction:write")
     await rows_store.lock(tx, shared=False, what="learn")
     rows = await store.undecided(tx, limit=ROWS_A_PASS, ids=ids)
-    return await _answer(tx, rows, await _gate(tx)) if rows else Understood()
+    return await _answer(tx, rows, await _gate(tx, actor)) if rows else Understood()
 
 
 async def likely(tx: Tx, actor: Actor, *, rows: Sequence[Row]) -> dict[UUID, list[str]]:
@@ -120,12 +123,25 @@ _SUGGESTS = frozenset({"rule", "language"})
 feature of the local model."""
 
 
-async def _gate(tx: Tx) -> _Gate:
+async def _gate(tx: Tx, actor: Actor) -> _Gate:
     policy, judged = await store.policy_of(tx), await store.judged(tx)
     least = {key: cutoff(seen, policy.error_max) for key, seen in judged.items()}
     measured = {category: rules.measured(seen) for (stage, category), seen in judged.items() if stage == "language"}
     known = {key: one for key, one in least.items() if one is not None}
-    return _Gate(policy, known, await store.rules(tx), measured)
+    return _Gate(policy, known, await store.rules(tx), measured, await _promises(tx, actor))
+
+
+async def _promises(tx: Tx, actor: Actor) -> list[Promise]:
+    """Return the commitments of the books; none for who may not read them."""
+    held = await ledger.open_holds(tx, actor) if actor.may("ledger:read") else []
+    return [
+        Promise(
+            one.id, one.purpose, one.money.minor if one.inflow else -one.money.minor, one.money.currency,
+            one.due.date() if one.due else one.value_day, one.party, tuple(rows_rules.words_of(one.memo)),
+        )
+        for one in held
+        if one.purpose
+    ]  # fmt: skip
 
 
 async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
@@ -133,8 +149,8 @@ async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
     rows = await opinions.with_opinions(tx, plain)
     found = rules.transfers(rows, await store.pairs(tx, [row.id for row in rows]))
     past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
-    found = rules.repeated(rows, past) | found
-    for stage in (rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
+    found = fulfilled(rows, gate.promises) | found
+    for stage in (rules.repeated(rows, past), rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
         found = stage | found
     modelled = {id_: said[0] for id_, said in (await _modelled(tx, rows)).items() if said}
     thought = rules.by_language(rows, gate.measured)
@@ -230,10 +246,10 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     )
     parties = sorted({row.party for row in found if row.party})
     like = await store.undecided(tx, limit=ROWS_A_PASS, parties=parties) if parties else []
-    return await _answer(tx, like, await _gate(tx)) if like else Understood()
+    return await _answer(tx, like, await _gate(tx, actor)) if like else Understood()
 
 
-_JUDGED = frozenset({"transfer", "recurring", "counterparty", "rule", "model", "language"})
+_JUDGED = frozenset({"transfer", "commitment", "recurring", "counterparty", "rule", "model", "language"})
 
 
 async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> None:
@@ -298,9 +314,10 @@ async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
     samples = await store.facts(tx, [group.ids[0] for group in groups])
     rows = await opinions.with_opinions(tx, list(samples.values()))
     first = rules.transfers(rows, await store.pairs(tx, list(samples)))
-    past, gate = await store.past_of(tx, sorted({row.party for row in rows if row.party})), await _gate(tx)
+    past, gate = await store.past_of(tx, sorted({row.party for row in rows if row.party})), await _gate(tx, actor)
     stages = (
         first,
+        fulfilled(rows, gate.promises),
         rules.repeated(rows, past),
         rules.by_counterparty(rows, past),
         rules.by_rules(rows, gate.rules),

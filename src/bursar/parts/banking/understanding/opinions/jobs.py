@@ -15,7 +15,7 @@ from bursar.parts.banking.understanding.opinions import service
 from bursar.parts.banking.understanding.opinions.service import Ask
 from bursar.parts.banking.understanding.service import Understood
 
-RIGHTS = ("transaction:read", "transaction:write", "language:read", "language:use")
+RIGHTS = ("transaction:read", "transaction:write", "ledger:read", "language:read", "language:use")
 COLLECT = "banking.opinions_collect"
 POLL_MIN = timedelta(minutes=2)
 POLL_MAX = timedelta(hours=1)

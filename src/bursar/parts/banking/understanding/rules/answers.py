@@ -1,4 +1,4 @@
-"""Who answers what a row was for, in order: transfer, recurring, counterparty, rules, models. Pure."""
+"""Who answers what a row was for, in order: transfer, commitment, recurring, counterparty, rules, models. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
