@@ -42,6 +42,11 @@ class Rules:
     quiet_seasons: int = 2
 
     @property
+    def share(self) -> float:
+        """False alerts allowed per series and stretch of ``budget_periods``."""
+        return self.budget_alerts / self.budget_series
+
+    @property
     def rate(self) -> float:
         """False alerts allowed per series and period."""
         return self.budget_alerts / (self.budget_series * self.budget_periods)

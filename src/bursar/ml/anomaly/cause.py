@@ -7,6 +7,13 @@ import numpy as np
 from bursar.kernel.errors import Invalid
 from bursar.kernel.series import Floats, Ints
 
+CYCLES = 8
+LEVEL_CYCLES = 2
+"""Season cycles before a change that say what is usual, and the newest of them, which say at which level."""
+
+TRIED = 26
+"""Earlier onsets that say how far the usual is off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:
@@ -21,6 +28,47 @@ class Cause:
     child: int
     amount: int
     share: float
+
+
+def usual_until(values: Floats, onset: int, stop: int, season: int) -> tuple[Floats, Floats]:
+    """Return what each child would have cost from ``onset`` to ``stop`` had nothing changed, and how far that is usually off.
+
+    The expectation is the season of the last :data:`CYCLES` cycles at the level of the last :data:`LEVEL_CYCLES`: a change
+    that began earlier is part of it, so that it does not pass for the cause of this one.
+
+    Args:
+        values: Shape (c, t): amounts of the children.
+        onset: First period of the change, at least 1.
+        stop: The period after its last, over ``onset``.
+        season: Season length in periods.
+
+    Returns:
+        Shape (c,) each, units of the values. The deviation is 1.4826 times the median of what the same expectation missed
+        at up to :data:`TRIED` earlier onsets; 0 where there is no history for one.
+    """
+    values = np.nan_to_num(values)
+    expected = _carried_on(values, onset, stop - onset, season)
+    missed = [
+        np.abs(values[:, at : at + stop - onset].sum(axis=1) - _carried_on(values, at, stop - onset, season))
+        for at in range(onset - (stop - onset), max(2 * season, onset - (stop - onset) - TRIED * season), -season)
+    ]
+    off = 1.4826 * np.median(missed, axis=0) if missed else np.zeros(len(values))
+    return expected, off
+
+
+def _carried_on(values: Floats, onset: int, periods: int, season: int) -> Floats:
+    """Return the sums over ``periods`` from ``onset`` of the usual season at the newest level."""
+    cycles = min(CYCLES, onset // season)
+    if not cycles:
+        out: Floats = values[:, :onset].mean(axis=1) * periods
+        return out
+    past = values[:, onset - cycles * season : onset].reshape(len(values), cycles, season)
+    profile = np.median(past, axis=1)
+    newest = past[:, -LEVEL_CYCLES:]
+    level = np.median((newest - profile[:, None]).reshape(len(values), -1), axis=1)
+    place = np.arange(periods) % season
+    summed: Floats = profile[:, place].sum(axis=1) + level * periods
+    return summed
 
 
 def explain(actual: Ints, expected: Ints, parent_expected: int, usual: Floats | None = None) -> tuple[Cause, ...]:

@@ -8,7 +8,7 @@ from bursar.kernel.series import Days, Floats, Ints, Panel
 from bursar.ml.anomaly.alerts import Alert, AlertKind, Detection, Evidence, Rules, Work
 from bursar.ml.anomaly.episodes import cancelling_pairs, matters, one_per_episode
 from bursar.ml.anomaly.keys import new_keys, vanished_keys
-from bursar.ml.anomaly.pvalues import Tail, own_factor
+from bursar.ml.anomaly.pvalues import Tail, budget_limit, own_factor
 from bursar.ml.anomaly.residuals import (
     Scale,
     lagged_median,
@@ -29,6 +29,10 @@ OVERLAP = 4.0
 
 CLIP = 3.0
 """Robust deviations that one period may contribute to a shift."""
+
+REPLAYS = 3
+REPLAY_STRETCHES = 2
+"""Earlier scans that the alert budget is held by, and how many of the budget's stretches each of them covers."""
 
 CALIBRATION_PERIODS = 182
 """Periods before the scanned ones that say what is normal."""
@@ -71,12 +75,11 @@ def detect(
     ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
     work = Work(values, times, start, ignored, SEASONS[panel.grain][0])
     rules = rules or Rules()
-    expected = _measure(work, panel.grain, calendar or Calendar(), rules.rate)
-    count = len(work.evidence)
-    corrected = np.min(
-        [np.minimum(one.p * count / independence(one.scale.width), 1.0) for one in work.evidence], axis=0, initial=1.0
-    )
-    alerts = _changes(work, rules, expected)
+    where = calendar or Calendar()
+    expected = _measure(work, panel.grain, where, rules.rate)
+    _hold_to_budget(work, _replayed(work, panel.grain, where, rules), rules)
+    corrected = np.min([one.p for one in work.evidence], axis=0, initial=1.0)
+    alerts = _changes(work, rules.rate, expected)
     alerts += [
         Alert(row, AlertKind.NEW, times[at], times[at], actual, 0.0, 0.0, 0.0, rules.rate)
         for row, at, actual in new_keys(values, start, work.season, ignored)
@@ -86,10 +89,61 @@ def detect(
         for row, since, at, usual, p in vanished_keys(values, start, work.season, ignored)
         if p <= rules.rate
     ]
-    alerts += [] if parents is None else cancelling_pairs(work, rules, parents)
+    alerts += [] if parents is None else cancelling_pairs(work, rules.rate, parents)
     kept = one_per_episode([one for one in alerts if matters(one, rules)], work, rules)
     spread = work.evidence[0].spread if work.evidence else np.zeros(len(panel))
     return Detection(tuple(kept), times[start:], expected, spread, corrected, rules.rate)
+
+
+def _hold_to_budget(work: Work, past: list[Floats], rules: Rules) -> None:
+    """Correct the p-values for the number of time scales, and so that earlier scans would have kept to the budget.
+
+    Single periods and longer changes are held to it apart: one that real data makes too often does not silence the other.
+
+    Args:
+        work: With the evidence of the scanned periods; its p-values are replaced.
+        past: Per time scale, shape (n, b): those of earlier scans.
+        rules: The budget; a p up to its rate is told.
+    """
+    shares = [independence(one.scale.width) / len(work.evidence) for one in work.evidence]
+    single = [one.scale.width == 1 for one in work.evidence]
+    for which in (True, False):
+        mine = [at for at, one in enumerate(single) if one is which]
+        if not mine:
+            continue
+        limit = budget_limit(np.min([past[at] / shares[at] for at in mine], axis=0), rules)
+        for at in mine:
+            one = work.evidence[at]
+            one.p = np.minimum(one.p / shares[at] * max(rules.rate / limit, 1.0), 1.0)
+
+
+def _replayed(work: Work, grain: Grain, calendar: Calendar, rules: Rules) -> list[Floats]:
+    """Return the p-values that scans of earlier stretches would have given, per time scale, shape (n, b); b may be 0.
+
+    Every stretch is scored by what was known before it, as the scanned one is. What the floors hold back is 1.
+    """
+    span = REPLAY_STRETCHES * max(1, round(rules.budget_periods))
+    found = [[np.empty((len(work.values), 0))] for _ in work.evidence]
+    for replay in range(REPLAYS):
+        stop = work.start - replay * span
+        start = stop - span
+        if start < CALIBRATION_PERIODS:
+            break
+        ignored = np.zeros((len(work.values), span), dtype=bool)
+        past = Work(work.values[:, :stop], work.times[:stop], start, ignored, work.season)
+        _measure(past, grain, calendar, rules.rate)
+        for each, one in zip(found, past.evidence, strict=True):
+            each.append(_through_floors(past, one, rules))
+    return [np.concatenate(each, axis=1) for each in found]
+
+
+def _through_floors(work: Work, one: Evidence, rules: Rules) -> Floats:
+    """Return the p-values of a time scale, 1 where money floor or percent floor would hold the alert back."""
+    size = np.abs(np.nan_to_num(one.mean))
+    whole = rolling_mean(work.values, one.scale.width)[:, work.start :]
+    usual = np.abs(np.nan_to_num(whole - one.mean))
+    held = (size * one.scale.width < rules.money_least) | (size < rules.percent_least * usual)
+    return np.where(held, 1.0, one.p)
 
 
 def _measure(work: Work, grain: Grain, calendar: Calendar, rate: float) -> Floats:
@@ -199,13 +253,12 @@ def independence(width: int) -> float:
     return max(1.0, width / OVERLAP)
 
 
-def _changes(work: Work, rules: Rules, expected: Floats) -> list[Alert]:
-    """Return an alert for every scale and scanned period whose p lies under its share of the budget."""
+def _changes(work: Work, limit: float, expected: Floats) -> list[Alert]:
+    """Return an alert for every scale and scanned period whose p lies under the limit."""
     alerts = []
-    share = rules.rate / max(len(work.evidence), 1)
     for one in work.evidence:
         width = one.scale.width
-        for row, column in np.argwhere(one.p <= share * independence(width)):
+        for row, column in np.argwhere(one.p <= limit):
             at = work.start + int(column)
             begin = max(0, at - width + 1)
             if one.scale.name == "spike":
@@ -224,7 +277,7 @@ def _changes(work: Work, rules: Rules, expected: Floats) -> list[Alert]:
                     usual,
                     usual - room,
                     usual + room,
-                    float(one.p[row, column] * len(work.evidence) / independence(width)),
+                    float(one.p[row, column]),
                 )
             )
     return alerts

@@ -23,7 +23,7 @@ def matters(alert: Alert, rules: Rules) -> bool:
     return size > 0 and size >= rules.money_least and size >= rules.percent_least * abs(alert.expected)
 
 
-def cancelling_pairs(work: Work, rules: Rules, parents: Ints) -> list[Alert]:
+def cancelling_pairs(work: Work, rate: float, parents: Ints) -> list[Alert]:
     """Return opposite changes of siblings over the same season that cancel to a quarter or less in their parent.
 
     Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget.
@@ -33,7 +33,7 @@ def cancelling_pairs(work: Work, rules: Rules, parents: Ints) -> list[Alert]:
         return []
     one = weekly[0]
     width = one.scale.width
-    limit = float(np.sqrt(rules.rate / max(len(parents), 1)))
+    limit = float(np.sqrt(rate / max(len(parents), 1)))
     found: list[Alert] = []
     for column in range(one.p.shape[1]):
         rows = np.flatnonzero(one.p[:, column] <= limit)

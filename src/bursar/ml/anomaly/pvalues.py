@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bursar.kernel.series import Floats
+from bursar.ml.anomaly.alerts import Rules
 
 TAIL = 0.05
 """Share of the calibration scores that the tail is fitted to."""
@@ -92,3 +93,48 @@ def own_factor(scores: Floats) -> Floats:
     relative = np.where(np.isnan(own) | (own <= 0), 1.0, own / np.median(known))
     out: Floats = np.clip(relative**OWN_POWER, *FACTOR_RANGE)
     return out
+
+
+BLOCK_SHARE = 0.1
+"""Share of the calibration blocks that the tail of their smallest p is fitted to."""
+
+BLOCKS_LEAST = 60
+"""Blocks needed before the budget is held by what they show; with fewer the p-values are taken at their word."""
+
+POWER_RANGE = (0.2, 1.0)
+"""Of the tail of smallest p-values: 1 is calibrated up to a factor, less is a heavier tail than was fitted."""
+
+
+def budget_limit(p: Floats, rules: Rules) -> float:
+    """Return the p below which earlier scans would have given as many alerts as the budget allows.
+
+    Neighbouring periods and time scales are looked at together: the smallest p of each series in each stretch of
+    ``budget_periods`` counts once, as a change is told once. Its distribution says how often a change is told, whatever
+    the dependence between periods and however much the p-values of one period err.
+
+    Args:
+        p: Shape (n, b): p-values of earlier scans, 1 where the floors would not have let an alert through.
+        rules: The budget.
+
+    Returns:
+        The limit; the rate of the budget with fewer than :data:`BLOCKS_LEAST` blocks. The tail of the smallest p is a
+        power law (exponential in -log p, which is what calibrated p-values give), fitted to the :data:`BLOCK_SHARE`
+        smallest by their median, so that real changes among them do not silence what comes.
+
+    Source:
+        Block maxima (Gumbel 1958) with an exponential tail (Hill 1975).
+    """
+    width = max(1, round(rules.budget_periods))
+    count = p.shape[1] // width
+    if not count or count * len(p) < BLOCKS_LEAST:
+        return rules.rate
+    blocks = np.sort(p[:, p.shape[1] - count * width :].reshape(len(p), count, width).min(axis=2), axis=None)
+    taken = max(2, round(BLOCK_SHARE * len(blocks)))
+    edge = float(blocks[taken])
+    share = rules.share
+    if share >= taken / len(blocks):
+        return float(blocks[min(len(blocks) - 1, int(share * len(blocks)))])
+    excess = np.log(edge / blocks[:taken])
+    power = float(np.clip(np.log(2) / max(float(np.median(excess)), 1e-9), *POWER_RANGE))
+    limit = edge * (share * len(blocks) / taken) ** (1.0 / power)
+    return float(limit)

@@ -12,9 +12,10 @@ from bursar.kernel.money import Money, exponent
 from bursar.kernel.period import Period
 from bursar.kernel.series import Floats, Panel
 from bursar.ml.anomaly.alerts import Alert, AlertKind
-from bursar.ml.anomaly.cause import explain
+from bursar.ml.anomaly.cause import explain, usual_until
 
 DAYS_A_YEAR = 365
+WEEK_DAYS = 7
 RECENT_DAYS = 14
 """The level a shift has reached is the mean of this many last days."""
 
@@ -233,13 +234,14 @@ def _parts(change: Change, panel: Panel, worth: Money, children: Children | None
     stop = (
         children.values.shape[1] if change.lasting else int((np.datetime64(change.last, "D") - start).astype(int)) + 1
     )
-    since = stop - RECENT_DAYS if change.lasting else onset
-    before = children.values[:, max(0, onset - BEFORE_DAYS) : onset]
-    usual = np.median(before, axis=1) if before.shape[1] else np.zeros(len(children.names))
-    window = children.values[:, max(0, since) : stop]
-    actual = np.round(window.sum(axis=1) * 100).astype(np.int64)
-    expected = np.round(usual * window.shape[1] * 100).astype(np.int64)
-    causes = explain(actual, expected, int(expected.sum()))
+    since = max(0, stop - RECENT_DAYS if change.lasting else onset)
+    if onset:
+        usual, off = usual_until(children.values, onset, onset + stop - since, WEEK_DAYS)
+    else:
+        usual = off = np.zeros(len(children.names))
+    actual = np.round(children.values[:, since:stop].sum(axis=1) * 100).astype(np.int64)
+    expected = np.round(usual * 100).astype(np.int64)
+    causes = explain(actual, expected, int(expected.sum()), usual=100 * off)
     weights = [cause for cause in causes if cause.amount > 0][:CAUSES_MAX]
     return _exactly(worth, [(children.names[cause.child], cause.amount) for cause in weights])
 
