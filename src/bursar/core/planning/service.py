@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -10,14 +10,17 @@ import polars as pl
 
 from bursar.core.findings import service as findings
 from bursar.core.intake import service as intake
+from bursar.core.planning.calendars import service as calendars
+from bursar.core.planning.calendars.service import Planned
 from bursar.core.planning.rules import alerts as rules
+from bursar.core.planning.rules.feedback import Said, Verdict, learned
 from bursar.core.planning.rules.series import KEY_SEPARATOR, covered_until, dense, grouped, panels
 from bursar.core.planning.series.rules import COST, usage_rows
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotFound
-from bursar.kernel.finding import Finding, SourceRow
+from bursar.kernel.finding import Finding, FindingState, SourceRow
 from bursar.kernel.lines import COST_LINES
 from bursar.kernel.series import Panel
 from bursar.ml.anomaly.alerts import Alert, AlertKind, Detection, Rules
@@ -69,10 +72,12 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     """Scan every cost series; return one finding for each change that matters, with the children that explain it."""
     actor.must("anomaly:read")
     series = await cost_series(tx, actor, lake=lake, now=now)
+    verdicts = await said(tx, actor)
+    planned = await calendars.get(tx, replace(actor, rights=frozenset({"forecast:read"})))
     found: list[Finding] = []
     for whole in series.panels.values():
         panel = dense(whole)
-        detection = _scanned(panel) if panel else None
+        detection = _scanned(panel, verdicts, planned) if panel else None
         if panel is None or detection is None:
             continue
         chosen = [alert for alert in detection.alerts if alert.impact > 0 or alert.kind is AlertKind.VANISHED]
@@ -81,12 +86,31 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     return found
 
 
-def _scanned(panel: Panel) -> Detection | None:
+async def said(tx: Tx, actor: Actor) -> list[Verdict]:
+    """Return what people said about the alerts on cost series: real when they acted on it, else the verdict they gave."""
+    actor.must("anomaly:read")
+    inside = replace(actor, rights=frozenset({"finding:read"}))
+    judged = (FindingState.ACCEPTED, FindingState.DONE, FindingState.MEASURED, FindingState.DISMISSED)
+    out = []
+    for kept in await findings.inbox(tx, inside, states=judged, kind_prefix="planning."):
+        finding = kept.finding
+        verdict = Said.REAL
+        if kept.state is FindingState.DISMISSED:
+            verdict = Said.NOISE if kept.because.startswith(Said.NOISE) else Said.EXPECTED
+        key = finding.resource.removeprefix("series:")
+        out.append(Verdict(key, verdict, finding.period.start, finding.period.end - timedelta(days=1)))
+    return out
+
+
+def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned) -> Detection | None:
     longest = int(np.diff(panel.indptr).max())
     periods = min(SCAN_DAYS_MAX, longest - HISTORY_DAYS_MIN)
     if periods < 1:
         return None
-    return detect(panel, periods=periods, rules=Rules(money_least=MONEY_FLOOR, percent_least=0.2))
+    doubt, known = learned(panel, verdicts, planned.events, periods)
+    calendar, _ = calendars.calendar_of(planned, panel.currency)
+    rules_ = Rules(money_least=MONEY_FLOOR, percent_least=0.2)
+    return detect(panel, periods=periods, rules=rules_, calendar=calendar, ignore=known, doubt=doubt)
 
 
 async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert]) -> list[Finding]:
@@ -193,6 +217,8 @@ def _title(kind: AlertKind, service: str, change: rules.Change, account: str) ->
 
 async def judge(tx: Tx, actor: Actor, *, name: str, verdict: str, because: str, now: datetime) -> findings.Kept:
     """Take a person's word on an anomaly: ``real`` accepts it, ``expected`` and ``noise`` dismiss it with that reason.
+
+    The next scan learns from it: see :func:`~bursar.core.planning.rules.feedback.learned`.
 
     Raises:
         NotFound: No such anomaly here.

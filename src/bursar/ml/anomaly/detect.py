@@ -46,6 +46,7 @@ def detect(
     calendar: Calendar | None = None,
     ignore: Bools | None = None,
     parents: Ints | None = None,
+    doubt: Floats | None = None,
 ) -> Detection:
     """Scan the last ``periods`` periods of every series.
 
@@ -57,12 +58,13 @@ def detect(
         ignore: Shape (n, periods): True where a change is known and wanted.
         parents: Shape (n,): number of each series' parent; two opposite changes under one parent that cancel in it are
             told as one alert. None looks for no pairs.
+        doubt: Shape (n,), positive: what the p-values of each series are multiplied by, learned from feedback.
 
     Returns:
         Alerts and evidence; the answer for a period depends on it and earlier periods only.
 
     Raises:
-        Invalid: No series, ``periods`` out of range, or ``ignore`` of another shape.
+        Invalid: No series, ``periods`` out of range, or ``ignore`` or ``doubt`` of another shape.
     """
     if not len(panel) or periods < 1:
         raise Invalid("there is nothing to scan")
@@ -70,6 +72,8 @@ def detect(
     values, times = panel.matrix(length_max=HISTORY_MAX)
     start = max(0, values.shape[1] - periods)
     scanned = values.shape[1] - start
+    if doubt is not None and (doubt.shape != (len(panel),) or not (doubt > 0).all()):
+        raise Invalid("doubt is one positive number for each series")
     if ignore is not None and ignore.shape != (len(panel), periods):
         raise Invalid(f"ignore has shape {ignore.shape}, not {(len(panel), periods)}")
     ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
@@ -78,6 +82,9 @@ def detect(
     where = calendar or Calendar()
     expected = _measure(work, panel.grain, where, rules.rate)
     _hold_to_budget(work, _replayed(work, panel.grain, where, rules), rules)
+    if doubt is not None:
+        for one in work.evidence:
+            one.p = np.minimum(one.p * doubt[:, None], 1.0)
     corrected = np.min([one.p for one in work.evidence], axis=0, initial=1.0)
     alerts = _changes(work, rules.rate, expected)
     alerts += [

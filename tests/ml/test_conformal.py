@@ -1,0 +1,63 @@
+"""Intervals hold what they promise on exchangeable noise, whatever its shape, and are nested."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bursar.kernel.series import Floats
+from bursar.ml.conformal import held_out_coverage, intervals, quantile
+
+
+def noise(sort: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    if sort == "skewed":
+        return rng.lognormal(0, 1, shape) - 1.6
+    return rng.standard_t(2, shape) if sort == "heavy" else rng.normal(0, 1, shape)
+
+
+@pytest.mark.parametrize("sort", ["normal", "heavy", "skewed"])
+def test_coverage_on_exchangeable_noise_is_the_nominal_one(sort: str) -> None:
+    rng = np.random.default_rng(5)
+    scale = rng.uniform(0.5, 2.0, 300)
+    past, ahead = noise(sort, rng, (3, 300, 28)), noise(sort, rng, (300, 28)) * scale[:, None]
+
+    made = intervals(np.zeros((300, 28)), scale, past)
+
+    for level in (0.8, 0.95):
+        inside = ((ahead >= made.lower[level]) & (ahead <= made.upper[level])).mean()
+        assert inside == pytest.approx(level, abs=0.015)
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["normal", "heavy", "skewed"]), st.integers(2, 6), st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_intervals_are_nested_and_finite(seed: int, sort: str, windows: int, horizon: int) -> None:
+    rng = np.random.default_rng(seed)
+    residuals = noise(sort, rng, (windows, 4, horizon))
+    residuals[rng.random(residuals.shape) < 0.2] = np.nan
+
+    made = intervals(np.zeros((4, horizon)), np.ones(4), residuals)
+
+    for level in (0.8, 0.95):
+        assert np.isfinite(made.lower[level]).all()
+        assert np.isfinite(made.upper[level]).all()
+    assert (made.lower[0.95] <= made.lower[0.8]).all()
+    assert (made.upper[0.8] <= made.upper[0.95]).all()
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0.01, 0.99))
+def test_the_quantile_covers_at_least_its_level_of_what_it_was_made_from(values: list[float], level: float) -> None:
+    taken = quantile(np.array(values), level)
+
+    assert taken in values
+    assert np.mean(np.array(values) <= taken) >= min(level, 1.0) - 1e-9 or taken == max(values)
+
+
+def test_the_record_is_measured_on_windows_left_out() -> None:
+    rng = np.random.default_rng(1)
+    actual = rng.normal(0, 1, (4, 200, 14))
+
+    record = held_out_coverage(np.zeros_like(actual), actual, np.ones((4, 200)))
+
+    assert record[0.8] == pytest.approx(0.8, abs=0.02)
+    assert record[0.95] == pytest.approx(0.95, abs=0.01)
+    assert np.isnan(held_out_coverage(actual[:1], actual[:1], np.ones((1, 200)))[0.8])
