@@ -2,8 +2,9 @@
 
 ``python benchmarks/cloud_ingest.py [--quick]`` generates a FOCUS bill (1M rows) and a legacy AWS report (500k rows, 97
 columns), then in fresh processes measures (a) Bursar: parse into exact cost lines and stage as Parquet with control
-totals, (b) plain Polars ``scan_csv`` to ``sink_parquet``, (c) plain DuckDB ``COPY``, and the hash by which an unchanged
-file is known again. Ratios of CPU seconds count, because walls depend on what else the machine does.
+totals, (b) plain Polars ``scan_csv`` to ``sink_parquet``, (c) plain DuckDB ``COPY``. Then it imports the file into a house of
+its own (database, store, sandbox, lake) and again unchanged, once known by its times and once by its hash. Ratios of CPU seconds
+count, because walls depend on what else the machine does; the database server's own CPU (milliseconds) is not in them.
 """
 
 import sys
@@ -12,17 +13,24 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
 
 import argparse
-import hashlib
+import asyncio
 import json
 import resource
 import subprocess
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+if TYPE_CHECKING:
+    from bursar.core.intake.jobs import Importer
+    from bursar.kernel.actor import Actor
+
 CPU_RATIO_MAX = 1.6
 MEMORY_MB_MAX = 600
+AGAIN_SHARE_MAX = 0.01
+REPEATS = 5
 ROWS = {"focus": 1_000_000, "cur": 500_000}
 ROWS_QUICK = {"focus": 200_000, "cur": 50_000}
 CHUNK_ROWS = 50_000
@@ -129,11 +137,36 @@ def child(way: str, document: Path, folder: Path) -> None:
         target = folder / "duck.parquet"
         connection.execute(f"copy (from read_csv('{document}')) to '{target}' (format parquet, compression zstd)")
     else:
-        with document.open("rb") as file:
-            total = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        folder.chmod(0o755)  # the database's user has to get to its data
+        print(json.dumps(asyncio.run(again(document, folder))))
+        return
     used = resource.getrusage(resource.RUSAGE_SELF)
     wall = time.perf_counter() - started
     print(json.dumps({"cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024, "wall": wall, "total": total}))
+
+
+async def again(document: Path, home: Path) -> dict[str, float]:
+    """Import a file, then again unchanged, known by its times and by its hash; return the CPU seconds of each."""
+    from bursar import wiring
+    from bursar.core.intake.jobs import files_under
+    from bursar.infra.clock import utc_now
+    from bursar.settings import Settings
+
+    async def taken(importer: "Importer", actor: "Actor", *, trust: bool) -> float:
+        began = time.process_time()
+        sources = files_under([document])
+        batches = [b async for b in importer.import_sources(actor, sources, clock=utc_now, trust_marks=trust)]
+        assert batches[0].rows_taken > 0
+        return time.process_time() - began
+
+    async with wiring.open_house(Settings(home=home)) as house:
+        actor = await wiring.local_actor(house)
+        first = await taken(house.importer, actor, trust=True)
+        await house.importer.sandbox.close()
+        child = resource.getrusage(resource.RUSAGE_CHILDREN)
+        known = [await taken(house.importer, actor, trust=True) for _ in range(REPEATS)]
+        hashed = await taken(house.importer, actor, trust=False)
+    return {"first": first + child.ru_utime + child.ru_stime, "known": sum(known) / REPEATS, "hashed": hashed}
 
 
 def measure(way: str, document: Path, folder: Path) -> dict[str, float]:
@@ -147,16 +180,21 @@ def report(kind: str, rows: int, folder: Path) -> dict[str, float]:
     document = folder / f"{kind}.csv"
     generate(kind, rows, document)
     size_mb = document.stat().st_size / 1e6
-    measured = {way: measure(way, document, folder) for way in ("polars", "bursar", "duckdb", "hash")}
+    measured = {way: measure(way, document, folder) for way in ("polars", "bursar", "duckdb")}
+    repeat = measure("again", document, folder)
     document.unlink()
     print(f"\n{kind}: {rows:,} rows, {size_mb:,.0f} MB")
     print(f"{'':10}{'CPU s':>8}{'wall s':>8}{'RSS MB':>8}{'rows/CPU-s':>12}")
     for way, cost in measured.items():
         print(f"{way:10}{cost['cpu']:8.2f}{cost['wall']:8.2f}{cost['mb']:8.0f}{rows / cost['cpu']:12,.0f}")
     ratio = measured["bursar"]["cpu"] / measured["polars"]["cpu"]
-    print(f"CPU against plain Polars {ratio:.2f}x, against DuckDB {measured['bursar']['cpu'] / measured['duckdb']['cpu']:.2f}x;"
-          f" knowing it again costs {measured['hash']['cpu'] / measured['bursar']['cpu']:.1%} of taking it")  # fmt: skip
-    return {"ratio": ratio, "mb": measured["bursar"]["mb"]}
+    print(
+        f"CPU against plain Polars {ratio:.2f}x, against DuckDB {measured['bursar']['cpu'] / measured['duckdb']['cpu']:.2f}x"
+    )
+    share = repeat["known"] / repeat["first"]
+    print(f"imported with everything {repeat['first']:.2f} CPU-s; unchanged again {repeat['known'] * 1e3:.1f} ms ({share:.2%}),"
+          f" by its hash {repeat['hashed'] * 1e3:.0f} ms ({repeat['hashed'] / repeat['first']:.1%})")  # fmt: skip
+    return {"ratio": ratio, "mb": measured["bursar"]["mb"], "again": share}
 
 
 def main() -> int:
@@ -171,9 +209,11 @@ def main() -> int:
         found = [report(kind, rows, Path(folder)) for kind, rows in (ROWS_QUICK if given.quick else ROWS).items()]
     worst = max(result["ratio"] for result in found)
     memory = max(result["mb"] for result in found)
-    ok = worst <= CPU_RATIO_MAX and memory <= MEMORY_MB_MAX
+    repeated = max(result["again"] for result in found)
+    ok = worst <= CPU_RATIO_MAX and memory <= MEMORY_MB_MAX and repeated <= AGAIN_SHARE_MAX
     print(json.dumps({"figure": "cloud_ingest_cpu_ratio", "value": round(worst, 3), "unit": "x plain Polars",
-                      "target": CPU_RATIO_MAX, "memory_mb": round(memory), "memory_mb_max": MEMORY_MB_MAX, "ok": ok}))  # fmt: skip
+                      "target": CPU_RATIO_MAX, "memory_mb": round(memory), "memory_mb_max": MEMORY_MB_MAX,
+                      "again_share": round(repeated, 5), "again_share_max": AGAIN_SHARE_MAX, "ok": ok}))  # fmt: skip
     return 0 if ok else 1
 
 
