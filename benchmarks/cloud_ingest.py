@@ -169,10 +169,17 @@ async def again(document: Path, home: Path) -> dict[str, float]:
     return {"first": first + child.ru_utime + child.ru_stime, "known": sum(known) / REPEATS, "hashed": hashed}
 
 
+def surroundings(way: str) -> dict[str, str] | None:
+    """Return the environment that a parser's child has in the product; the peers keep their own defaults."""
+    from bursar.infra.sandbox import environment
+
+    return environment() if way == "bursar" else None
+
+
 def measure(way: str, document: Path, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         command = [sys.executable, __file__, "--child", way, str(document), scratch]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=surroundings(way))
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

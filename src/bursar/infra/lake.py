@@ -312,14 +312,24 @@ class Lake:
         paths = await self.local(files)
         for held in by_object(files):
             rows = _rows(paths[held[0].held.name], *held)
-            batches = {str(file.id): str(file.batch) for file in held}
-            batch = pl.col(PART).replace_strict(batches) if held[0].parts else pl.lit(str(held[0].batch))
-            frames.append(rows.with_columns(batch.alias("batch")))
+            frames.append(rows.with_columns(_batch_of(held).alias("batch")))
         return pl.concat(frames, how="diagonal_relaxed").drop(PART, strict=False)
 
     async def remove_all(self, org: UUID) -> None:
         """Delete every file of an organisation that is erased; safe to call twice."""
         await asyncio.to_thread(self.place.remove_all, str(org))
+
+
+def _batch_of(held: Sequence[LakeFile]) -> pl.Expr:
+    """Return the batch of each row of one object, without holding the whole column as ``replace_strict`` on it would."""
+    if not held[0].parts:
+        return pl.lit(str(held[0].batch))
+    batches = {str(file.id): str(file.batch) for file in held}
+    return pl.col(PART).map_batches(
+        lambda parts: parts.replace_strict(batches, return_dtype=pl.String()),
+        return_dtype=pl.String(),
+        is_elementwise=True,
+    )
 
 
 async def lock(tx: Tx, dataset: str) -> None:

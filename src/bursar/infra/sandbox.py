@@ -246,7 +246,7 @@ class Sandbox:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
-                env=_environment(),
+                env=environment(),
             )
             zygote = _Zygote(process)
             assert process.stdin is not None
@@ -293,8 +293,12 @@ class Sandbox:
             await self._stop(self._zygote)
 
 
-def _environment() -> dict[str, str]:
-    """The child's whole environment: thread counts and a locale; no setting and no secret of this process."""
+def environment() -> dict[str, str]:
+    """Return the child's whole environment: thread counts, a locale, how memory is used; no setting and no secret.
+
+    Polars reads CSV in parts of 16 MiB, two ahead, and its allocator gives freed memory back within half a second: a large
+    bill then takes two thirds of the memory and no more CPU (``benchmarks/cloud_ingest.py``).
+    """
     return {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
@@ -305,5 +309,7 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
-        "_RJEM_MALLOC_CONF": "background_thread:false",
+        "_RJEM_MALLOC_CONF": "background_thread:false,narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0",
+        "POLARS_CSV_CHUNK_SIZE": str(16 * 1024**2),
+        "POLARS_CSV_CHUNK_PREFETCH_LIMIT": "2",
     }

@@ -144,10 +144,7 @@ def with_products(source: Source) -> Source:
 def _classify(lines: Lines) -> None:
     kind = lines.raw_text("lineItem/LineItemType")
     assert kind is not None
-    category = kind.replace_strict(
-        list(CATEGORY_BY_TYPE), list(CATEGORY_BY_TYPE.values()), default=pl.lit("Adjustment")
-    )
-    lines.put("charge_category", pl.when(kind.is_not_null()).then(category))
+    lines.put("charge_category", by_unique(kind, lambda name: CATEGORY_BY_TYPE.get(name, "Adjustment")))
     lines.put("charge_class", pl.when(kind == "Refund").then(pl.lit("Correction")))
     frequency = pl.when(kind.is_in(RECURRING)).then(pl.lit("Recurring"))
     lines.put(

@@ -54,6 +54,9 @@ MONEY_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "consumed_quantity": ("Quantity", "UsageQuantity", "ConsumedQuantity"),
 }
 
+FREQUENCIES = {"onetime": "One-Time", "recurring": "Recurring", "usagebased": "Usage-Based"}
+PRICED = {"ondemand": "Standard", "reservation": "Committed", "savingsplan": "Committed", "spot": "Dynamic"}
+
 CATEGORY_BY_TYPE: Mapping[str, str] = {
     "usage": "Usage",
     "unusedreservation": "Usage",
@@ -138,26 +141,16 @@ def _classify(lines: Lines) -> None:
     if kind is None:
         lines.put("charge_category", pl.lit("Usage"))
     else:
-        known = kind.replace_strict(
-            list(CATEGORY_BY_TYPE), list(CATEGORY_BY_TYPE.values()), default=pl.lit("Adjustment")
-        )
+        known = by_unique(kind, lambda name: CATEGORY_BY_TYPE.get(name, "Adjustment"))
         lines.put("charge_category", pl.when(kind.is_null()).then(pl.lit("Usage")).otherwise(known))
         lines.put("charge_class", pl.when(kind == "refund").then(pl.lit("Correction")))
     frequency = _plain(lines, "Frequency")
     if frequency is not None:
-        spelled = frequency.replace_strict(
-            ["onetime", "recurring", "usagebased"], ["One-Time", "Recurring", "Usage-Based"], default=None
-        )
-        lines.put("charge_frequency", spelled)
+        lines.put("charge_frequency", by_unique(frequency, FREQUENCIES.get))
     model = _plain(lines, "PricingModel")
     if model is None:
         return
-    priced = model.replace_strict(
-        ["ondemand", "reservation", "savingsplan", "spot"],
-        ["Standard", "Committed", "Committed", "Dynamic"],
-        default="Other",
-    )
-    lines.put("pricing_category", pl.when(model.is_not_null()).then(priced))
+    lines.put("pricing_category", by_unique(model, lambda name: PRICED.get(name, "Other")))
     committed = model.is_in(COMMITTED)
     unused = kind.is_in(UNUSED).fill_null(value=False) if kind is not None else pl.lit(value=False)
     used = committed & (kind == "usage") if kind is not None else committed

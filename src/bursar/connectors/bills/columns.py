@@ -121,7 +121,10 @@ def read_day(column: pl.Series) -> pl.Series:
 
 
 def by_unique(expression: pl.Expr, choose: Callable[[str], str | None]) -> pl.Expr:
-    """Map a text column of few distinct values: ``choose`` is called once per distinct value of a batch."""
+    """Map a text column of few distinct values: ``choose`` is called once per distinct value of a batch; null stays null.
+
+    The engine's own ``replace_strict`` would hold the whole column in memory: it looks at all of it before it gives any.
+    """
     known: dict[str, str | None] = {}
 
     def mapped(column: pl.Series) -> pl.Series:

@@ -164,9 +164,7 @@ def _classify(lines: Lines) -> None:
     kind = lines.raw_text("cost_type")
     usage = pl.lit("Usage")
     if kind is not None:
-        known = kind.replace_strict(
-            list(CATEGORY_BY_TYPE), list(CATEGORY_BY_TYPE.values()), default=pl.lit("Adjustment")
-        )
+        known = by_unique(kind, lambda name: CATEGORY_BY_TYPE.get(name, "Adjustment"))
         usage = pl.when(kind.is_null()).then(usage).otherwise(known)
     lines.put("charge_category", pl.when(_is_credit()).then(pl.lit("Credit")).otherwise(usage))
     lines.put("charge_frequency", pl.lit("Usage-Based"))
