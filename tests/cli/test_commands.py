@@ -189,3 +189,25 @@ def test_costs_are_asked_by_rules_that_are_kept(home: Path) -> None:
     assert answer["data"][0]["values"] == ["web"]
     assert answer["data"][0]["per_unit"]["amount"].startswith("0.25")
     assert len(answer["applied"]) == 2
+
+
+def test_prices_are_packed_loaded_elsewhere_and_compared(home: Path) -> None:
+    pack, closed = home / "prices.pack", home / "closed"
+    closed.mkdir()
+
+    packed = bursar(home, "prices", "pack", str(pack), "--json")
+    loaded = bursar(closed, "prices", "load", str(pack), "--json")
+    compared = bursar(closed, "prices", "compare", "--vcpu", "4", "--memory", "16", "--provider", "gcp", "--json")
+    fresh = bursar(closed, "prices", "providers", "--json")
+    broken = bursar(closed, "prices", "load", str(home / "bill.csv"))
+    unasked = bursar(closed, "prices", "refresh")
+
+    assert json.loads(packed.stdout) == json.loads(loaded.stdout)
+    machines = json.loads(compared.stdout)
+    assert machines
+    assert all(one["provider"] == "gcp" and one["vcpu"] >= 4 and one["memory_gib"] >= 16 for one in machines)
+    amounts = [float(one["price"]["amount"]) for one in machines]
+    assert amounts == sorted(amounts)
+    assert {one["name"]: one["fallback"] for one in json.loads(fresh.stdout)}["aws"]
+    assert (broken.returncode, "no price pack" in broken.stderr) == (1, True)
+    assert "BURSAR_PRICE_REGIONS" in unasked.stderr

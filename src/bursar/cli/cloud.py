@@ -139,3 +139,74 @@ def refresh(as_json: bool) -> int:
     counts = running.in_house(use)
     running.tell("\n".join(f"{name}: {count:,} prices" for name, count in counts.items()), counts, as_json=as_json)
     return OK
+
+
+@prices.command()
+@click.option("--vcpu", type=click.FloatRange(0, 4096, min_open=True), required=True, help="At least so many vCPUs.")
+@click.option("--memory", type=click.FloatRange(0, 65536), required=True, help="At least so much memory, GiB.")
+@click.option("--provider", multiple=True, help="Only this provider; repeat it.")
+@click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default=None, help="Architecture.")
+@click.option("--os", "system", default="linux", show_default=True, help="Operating system.")
+@click.option("--term", default="on_demand", show_default=True, help="Such as on_demand or reserved_1y_no_upfront.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most machines.")
+@json_option
+def compare(
+    vcpu: float,
+    memory: float,
+    provider: tuple[str, ...],
+    arch: str | None,
+    system: str,
+    term: str,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Compare machines of a shape across providers and regions, the cheapest first."""
+    from bursar.infra.clock import utc_now
+    from bursar.parts.cloud.prices import api
+    from bursar.parts.cloud.prices.rules import Shape
+
+    shape = Shape(vcpu, memory, arch or "", system, term)
+
+    async def use(house: "House") -> "list[api.MachineOut]":
+        table = house.prices.compare(shape, on=utc_now().date(), providers=provider, most=limit)
+        return [api.machine_out(row) for row in table.iter_rows(named=True)]
+
+    found = running.in_house(use)
+    if as_json:
+        running.print_json([one.model_dump(mode="json") for one in found])
+        return OK
+    for one in found:
+        price = f"{one.price.amount} {one.price.currency}/{one.price.unit}"
+        where = f"{one.provider} {one.region}"
+        shown = f"{one.vcpu:g} vCPU {one.memory_gib:g} GiB {one.arch}"
+        click.echo(
+            f"{one.monthly:>10} a month  {price:<20} {one.instance_type:<24} {where:<28} {shown}  ({one.seen_on})"
+        )
+    if not found:
+        running.talk("No machine of this shape is listed.")
+    return OK
+
+
+@prices.command()
+@json_option
+def providers(as_json: bool) -> int:
+    """Say how fresh each provider's prices are, and what went wrong at the last reading."""
+    from bursar import wiring
+    from bursar.infra.clock import utc_now
+    from bursar.parts.cloud.prices import api
+
+    async def use(house: "House") -> "list[api.ProviderOut]":
+        actor = await wiring.local_actor(house)
+        return [api.provider_out(one) for one in house.prices.providers(actor, today=utc_now().date())]
+
+    found = running.in_house(use)
+    if as_json:
+        running.print_json([one.model_dump(mode="json") for one in found])
+        return OK
+    for one in found:
+        state = one.error or (
+            "the pack that came with the product" if one.fallback else f"read {one.succeeded_at[:10]}"
+        )
+        age = "never seen" if one.age_days is None else f"{one.age_days} days old"
+        click.echo(f"{one.name:<10} {one.prices:>9,} prices in {one.regions} regions, {age}: {state}")
+    return OK

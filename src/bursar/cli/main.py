@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "cash": ("cash:cash", "Show balances, runway and the balance of the next thirteen weeks."),
     "cloud": ("spending:cloud", "Cloud costs, rules about who bears them, commitments."),
     "focus": ("cloud:focus", "Validate a file against the FOCUS specification."),
-    "prices": ("cloud:prices", "Price catalogues: pack, load, refresh, look up."),
+    "prices": ("cloud:prices", "Price catalogues: compare machines, pack, load, refresh."),
     "sample": ("sample:sample", "Write the sample organisation's exports."),
     "demo": ("sample:demo", "Review the sample organisation, then serve it."),
     "up": ("serve:up", "Serve the API and run jobs."),

@@ -5,15 +5,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bursar.infra.db import Database
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding
-from bursar.kernel.lines import UTILISATION_LINES
+from bursar.kernel.lines import DECIMAL, UTILISATION_LINES
 from bursar.parts.cloud.prices.service import PriceList
+from bursar.parts.cloud.rules import alternatives, machines, queries, utilisation, waste
+from bursar.parts.cloud.rules import savings as rules
+from bursar.parts.cloud.rules.advice import yearly
 from bursar.parts.cloud.rules.machines import area_of, model_of
+from bursar.parts.cloud.rules.netting import net
 from bursar.parts.cloud.savings import service as savings
 from tests.parts.cloud.bills import MARCH, NOW, daily, put
 
@@ -259,3 +266,94 @@ def test_a_name_without_form_says_nothing() -> None:
     assert model_of("custom-4-8192") is None
     assert area_of("aws", "eu-west-2") == ""
     assert area_of("aws", "eu-west-1") == area_of("aws", "eu-central-1") != area_of("aws", "us-east-1")
+
+
+METERS = (
+    "EUC1-BoxUsage", "EUC1-ElasticIP:IdleAddress", "EUC1-EBS:VolumeUsage.gp2", "EUC1-EBS:SnapshotUsage", "EUC1-NatGateway-Hours",
+    "EUC1-LoadBalancerUsage", "EUC1-TimedStorage-ByteHrs", "EU-ExtendedSupport:Yr1-Yr2", "D4s v3 Windows",
+)  # fmt: skip
+TYPES = (None, "m4.xlarge", "m5.large", "m6i.2xlarge", "r6i.xlarge", "t2.large", "Standard_D8s_v3", "Standard_DS3_v2")
+
+
+@st.composite
+def uses(draw: st.DrawFn) -> dict[str, Any]:
+    kind = draw(st.sampled_from(TYPES))
+    azure = bool(kind and kind.startswith("Standard"))
+    return {
+        **dict.fromkeys((*queries.USE_KEYS, "tags")),
+        "provider": "azure" if azure else "aws",
+        "sub_account_id": "1",
+        "resource_id": draw(st.sampled_from(["a", "b", "c"])),
+        "service_category": draw(st.sampled_from(["Compute", "Storage", None])),
+        "sku_meter": draw(st.sampled_from(METERS)),
+        "instance_type": kind,
+        "region_id": "westeurope" if azure else draw(st.sampled_from(["eu-central-1", "us-west-1"])),
+        "pricing_category": draw(st.sampled_from(["Standard", "Committed", None])),
+        "pricing_unit": "Hrs",
+        "charge_category": draw(st.sampled_from(["Usage", "Usage", "Credit"])),
+        "commitment_discount_status": draw(st.sampled_from([None, None, "Used", "Unused"])),
+        "currency": draw(st.sampled_from(["USD", "EUR"])),
+        "cost": draw(st.decimals(-50, 5000, places=8, allow_nan=False)),
+        "quantity": Decimal(draw(st.sampled_from([0, 300, 744]))),
+        "lines": 31,
+        "tags": draw(st.sampled_from([None, '{"env": "dev"}', '{"env": "prod"}'])),
+        "first_day": MARCH.start,
+        "last_day": MARCH.end,
+    }
+
+
+@st.composite
+def proofs(draw: st.DrawFn) -> dict[str, Any]:
+    peak = draw(st.floats(0, 100))
+    return {
+        "provider": draw(st.sampled_from(["aws", "azure"])), "sub_account_id": draw(st.sampled_from(["1", None])),
+        "resource_id": draw(st.sampled_from(["a", "b", "c"])), "metric": draw(st.sampled_from(["cpu", "memory"])),
+        "resource_name": None, "p95": peak * 0.8, "p99": peak * 0.9, "peak": peak, "samples": 30, "maxima": draw(st.integers(0, 1)),
+        "days_seen": draw(st.sampled_from([3, 30])), "days_summed": None,
+    }  # fmt: skip
+
+
+PROOF = {
+    **dict.fromkeys(("provider", "sub_account_id", "resource_id", "metric", "resource_name"), pl.String()),
+    **dict.fromkeys(("p95", "p99", "peak"), pl.Float64()),
+    **dict.fromkeys(("samples", "maxima", "days_seen", "days_summed"), pl.Int64()),
+}
+USES = (
+    dict.fromkeys(queries.USE_KEYS, pl.String())
+    | {"cost": DECIMAL, "quantity": DECIMAL, "lines": pl.Int64(), "tags": pl.String()}
+    | {"first_day": pl.Date(), "last_day": pl.Date()}
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(uses(), min_size=1, max_size=12), st.lists(proofs(), max_size=8))
+def test_whatever_is_billed_and_measured_savings_never_exceed_the_cost(
+    market: pl.DataFrame, billed: list[dict[str, Any]], proof: list[dict[str, Any]]
+) -> None:
+    used = waste.resources(pl.DataFrame(billed, schema=USES))
+    measured = utilisation.measured(machines.machines(used, market), pl.DataFrame(proof, schema=PROOF))
+    advice = rules.look(used, MARCH) + alternatives.alternatives(measured, market, MARCH)
+
+    found = rules.findings(advice, MARCH, lambda _: ((), 0))
+
+    cost: dict[tuple[str, str], Decimal] = {}
+    for resource, currency, amount in used.select("resource", "currency", "cost").iter_rows():
+        cost[resource, currency] = cost.get((resource, currency), Decimal(0)) + yearly(amount, MARCH)
+    promised: dict[tuple[str, str], Decimal] = {}
+    for saving in net([one.saving for one in advice]):
+        key = saving.resource, saving.currency
+        promised[key] = promised.get(key, Decimal(0)) + saving.base * saving.high
+    for key, most in promised.items():
+        assert most <= cost[key] + Decimal("1e-9")
+    for currency in ("USD", "EUR"):
+        told = sum((one.high.amount for one in found if one.high.currency == currency), Decimal(0))
+        assert told <= sum((amount for (_, name), amount in cost.items() if name == currency), Decimal(0))
+    for one in found:
+        assert one.cost_basis is not None
+        assert one.worth.minor <= one.high.minor <= one.cost_basis.minor
+        assert sum((part.amount for part in one.evidence.parts), Decimal(0)) == one.worth.amount
+
+
+@pytest.fixture(scope="module")
+def market(prices: PriceList) -> pl.DataFrame:
+    return machines.named(prices.machines(on=MARCH.start, providers=["aws", "azure"]))
