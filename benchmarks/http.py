@@ -160,6 +160,7 @@ def serve_ours(port: int) -> None:
 
     from bursar import wiring
     from bursar.infra import log
+    from bursar.infra.web_server import Server
     from bursar.settings import load as load_settings
 
     async def run() -> None:
@@ -168,7 +169,7 @@ def serve_ours(port: int) -> None:
             config = uvicorn.Config(
                 wiring.app(house), host="127.0.0.1", port=port, log_config=None, access_log=False, proxy_headers=False
             )
-            await uvicorn.Server(config).serve()
+            await Server(config).serve()
 
     import uvloop
 
