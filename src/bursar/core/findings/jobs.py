@@ -8,7 +8,6 @@ from bursar.core.findings.measuring import service as measuring
 from bursar.core.findings.measuring.service import Facts
 from bursar.core.findings.service import EXPECT
 from bursar.core.identity.organisations import service as organisations
-from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, job
 
@@ -41,25 +40,16 @@ async def send_digest(ctx: Context, *, org: str) -> int:
         return await digest.send(tx, ctx.actor(org), link=ctx.tool(Link).url, now=utc_now())
 
 
-async def _for_each(ctx: Context, name: str) -> int:
-    async with ctx.db.system(f"job:{ctx.job.name}") as tx:
-        orgs = await organisations.living(tx)
-    for org in orgs:
-        async with ctx.db.writing(ctx.actor(org)) as tx:
-            await jobs.enqueue(tx, name, once="all")
-    return len(orgs)
-
-
 @job("findings.measure_all", attempts=3, seconds=600, cron="43 5 * * *")
 async def measure_all(ctx: Context) -> int:
     """Queue measuring for every organisation; safe to run twice: one that waits is not queued again."""
-    return await _for_each(ctx, MEASURE)
+    return await organisations.queue_for_each(ctx, MEASURE)
 
 
 @job("findings.digest_all", attempts=3, seconds=600, cron="13 6 * * *")
 async def digest_all(ctx: Context) -> int:
     """Queue the digest for every organisation; safe to run twice: one that waits is not queued again."""
-    return await _for_each(ctx, DIGEST)
+    return await organisations.queue_for_each(ctx, DIGEST)
 
 
 JOBS = (expect, measure, send_digest, measure_all, digest_all)

@@ -17,7 +17,7 @@ from uuid import UUID
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.intake import rules, service
 from bursar.core.intake.service import Arrived, Batch, Read
-from bursar.infra import jobs, lake_compact
+from bursar.infra import lake_compact
 from bursar.infra.archives import ArchiveRefused, Member, unpack
 from bursar.infra.arrivals import LocalFile, Mark, Prefix, Source, bucket_and_key, may_import
 from bursar.infra.clock import utc_now
@@ -339,12 +339,7 @@ async def objects(ctx: Context, *, org: str, url: str) -> dict[str, int]:
 @job("intake.nightly", attempts=3, seconds=600, cron="7 3 * * *")
 async def nightly(ctx: Context) -> int:
     """Queue the compaction of every organisation's lake; safe to run twice: one that waits is not queued again."""
-    async with ctx.db.system("compaction") as tx:
-        orgs = await organisations.living(tx)
-    for org in orgs:
-        async with ctx.db.writing(ctx.actor(org)) as tx:
-            await jobs.enqueue(tx, "intake.compact", once="all", key="compact")
-    return len(orgs)
+    return await organisations.queue_for_each(ctx, "intake.compact", key="compact")
 
 
 @job("intake.compact", attempts=3, seconds=3 * 3600, rights=("intake:import",))

@@ -4,7 +4,6 @@ from datetime import datetime
 
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.ledger import service
-from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, GiveUp, job
 
@@ -28,12 +27,7 @@ async def expire(ctx: Context, *, org: str) -> int:
 @job("ledger.nightly", attempts=5, seconds=600, cron="53 3 * * *")
 async def nightly(ctx: Context) -> int:
     """Queue the proof of every organisation's books; safe to run twice: one that waits is not queued again."""
-    async with ctx.db.system("ledger") as tx:
-        orgs = await organisations.living(tx)
-    for org in orgs:
-        async with ctx.db.writing(ctx.actor(org)) as tx:
-            await jobs.enqueue(tx, "ledger.prove", once="nightly", key="ledger.prove")
-    return len(orgs)
+    return await organisations.queue_for_each(ctx, "ledger.prove", key="ledger.prove")
 
 
 @job("ledger.prove", attempts=3, seconds=3600, rights=("ledger:read",))

@@ -4,7 +4,6 @@ from bursar.core.identity.organisations import service as organisations
 from bursar.core.planning.budgets import service as budgets
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.scores import service as scores
-from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.fleet import Fleet
@@ -19,12 +18,7 @@ RIGHTS = ("series:read", "forecast:read", "forecast:write", "budget:read", "find
 @job("planning.nightly", attempts=5, seconds=600, cron="23 4 * * *")
 async def nightly(ctx: Context) -> int:
     """Queue a refresh for every organisation; safe to run twice: one that waits is not queued again."""
-    async with ctx.db.system("planner") as tx:
-        orgs = await organisations.living(tx)
-    for org in orgs:
-        async with ctx.db.writing(ctx.actor(org)) as tx:
-            await jobs.enqueue(tx, REFRESH, once="all", key="planning")
-    return len(orgs)
+    return await organisations.queue_for_each(ctx, REFRESH, key="planning")
 
 
 @job(REFRESH, attempts=3, seconds=3 * 3600, rights=RIGHTS)

@@ -11,7 +11,9 @@ from bursar.core.identity.rules.rights import OWNER
 from bursar.core.identity.service import must_be_fresh
 from bursar.core.identity.store import attempts, people, sessions
 from bursar.core.identity.store import organisations as store
+from bursar.infra import jobs
 from bursar.infra.db import Database, Tx, new_id
+from bursar.infra.jobs import Context
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotFound
 
@@ -127,6 +129,24 @@ async def keep(tx: Tx, actor: Actor, *, now: datetime) -> None:
 async def living(tx: Tx) -> Sequence[UUID]:
     """Return the organisations that are not deleted, for jobs that visit each; in a transaction without one."""
     return await store.living(tx)
+
+
+async def queue_for_each(ctx: Context, name: str, *, key: str | None = None) -> int:
+    """Queue a job for every living organisation, each in its own name; returns how many organisations there are.
+
+    Safe to run twice: one that waits is not queued again.
+
+    Args:
+        ctx: Of the job that asks.
+        name: The job to queue.
+        key: Jobs of one organisation with the same key run one at a time.
+    """
+    async with ctx.db.system(f"job:{ctx.job.name}") as tx:
+        orgs = await store.living(tx)
+    for org in orgs:
+        async with ctx.db.writing(ctx.actor(org)) as tx:
+            await jobs.enqueue(tx, name, once="all", key=key)
+    return len(orgs)
 
 
 async def erase_due(db: Database, *, erasers: Sequence[Eraser] = (), now: datetime) -> Sequence[UUID]:

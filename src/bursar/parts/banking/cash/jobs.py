@@ -1,7 +1,6 @@
 """The watch over balances: after bank lines were booked, and every morning."""
 
 from bursar.core.identity.organisations import service as organisations
-from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
@@ -21,12 +20,7 @@ async def watch(ctx: Context, *, org: str) -> int:
 @job("banking.cash_daily", attempts=5, seconds=600, cron="20 5 * * *")
 async def daily(ctx: Context) -> int:
     """Queue the watch of every organisation; safe to run twice: one that waits is not queued again."""
-    async with ctx.db.system("cash") as tx:
-        orgs = await organisations.living(tx)
-    for org in orgs:
-        async with ctx.db.writing(ctx.actor(org)) as tx:
-            await jobs.enqueue(tx, "banking.cash", once="all", key="banking.cash")
-    return len(orgs)
+    return await organisations.queue_for_each(ctx, "banking.cash", key="banking.cash")
 
 
 JOBS = (watch, daily)
