@@ -1,6 +1,6 @@
 """Exports: every row that a filter keeps, as CSV or Parquet, written to disk page by page and sent from there.
 
-Data files are never localised: a dot before the fraction, no thousands, ISO days, the currency in a column of its own. In CSV
+Data files are never localised: a dot before the fraction, no thousands, ISO days and instants, the currency in a column of its own. In CSV
 text that a spreadsheet would run as a formula is made harmless; Parquet is typed and leaves texts as they are.
 """
 
@@ -9,6 +9,7 @@ import csv
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,6 +69,25 @@ async def export(name: str, columns: Columns, pages: Rows, form: str) -> FileRes
     return FileResponse(path, media_type=MEDIA[form], filename=f"{name}.{form}", background=gone)
 
 
+async def export_text(name: str, pieces: AsyncIterator[str]) -> FileResponse:
+    """Write pieces of text to a file and return the answer that sends and then removes it.
+
+    Args:
+        name: Of the file, with ending.
+        pieces: The text; read inside of the caller's transaction, before this returns.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="bursar-export-"))
+    try:
+        with (folder / "export").open("w", encoding="utf-8", newline="") as file:
+            async for piece in pieces:
+                await asyncio.to_thread(file.write, piece)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    gone = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    return FileResponse(folder / "export", media_type="text/plain; charset=utf-8", filename=name, background=gone)
+
+
 async def _written(folder: Path, columns: Columns, pages: Rows, form: str) -> Path:
     """Write CSV; Parquet is made of its pages, so that no more than one of them is ever in memory."""
     path, count = folder / f"export.{form}", 0
@@ -103,6 +123,8 @@ def _cell(value: object) -> object:
             return harmless(value)
         case list() | tuple():
             return harmless(" ".join(map(str, value)))
+        case datetime():
+            return value.isoformat()
         case None:
             return ""
         case _:

@@ -38,6 +38,7 @@ from bursar.infra.web import Router, WebSettings, create_app
 from bursar.infra.web_problems import NoSuchRoute
 from bursar.infra.web_server import draining
 from bursar.infra.web_tracing import tracing
+from bursar.parts.banking.attachments import api as attachments_api
 from bursar.parts.banking.cash import api as cash_api
 from bursar.parts.banking.connections import api as connections_api
 from bursar.parts.banking.posting import api as postings_api
@@ -81,6 +82,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         transactions_api.routes(house.lake),
         transactions_api.r,
         postings_api.r,
+        attachments_api.routes(house.importer.documents),
         cash_api.routes(house.lake),
         connections_api.routes(given.feeds),
         cloud_api.routes(house.lake, engine=house.settings.engine),

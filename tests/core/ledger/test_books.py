@@ -1,8 +1,7 @@
 """Reports at any value date and known date, and exports that other programs read."""
 
 import csv
-import io
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -10,16 +9,20 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.responses import FileResponse
 
 from bursar.core.ledger import service
 from bursar.core.ledger.books import service as books
 from bursar.core.ledger.rules import reports
+from bursar.core.ledger.rules.exports import COLUMNS, cells
 from bursar.core.ledger.rules.orders import Action
 from bursar.core.ledger.rules.reports import Line, OutOfBalance
 from bursar.infra.db import Tx
+from bursar.infra.web_exports import export
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotAllowed
 from tests.core.ledger.conftest import DAY, NOW, Accounts, Make
@@ -116,7 +119,7 @@ async def test_beancount_loads_without_errors_and_agrees(tx: Tx, actor: Actor, b
     from beancount.core import data, inventory
 
     path = tmp_path / "books.beancount"
-    path.write_text("".join([piece async for piece in books.export(tx, actor, form="beancount")]))
+    path.write_text("".join([piece async for piece in books.beancount(tx, actor)]))
     entries, errors, _ = loader.load_file(str(path))
 
     assert errors == []
@@ -129,17 +132,29 @@ async def test_beancount_loads_without_errors_and_agrees(tx: Tx, actor: Actor, b
     assert total.get_currency_units("EUR").number == Decimal("7.43")
 
 
+def read_csv(answer: FileResponse) -> list[dict[str, str]]:
+    with Path(answer.path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 async def test_csv_is_complete_and_runs_no_formula(tx: Tx, actor: Actor, accounts: Accounts, order: Make) -> None:
     memos = ["=1+1", "@x", "plain", 'quote " and, comma\nline']
     await service.record(
         tx, actor, orders=[order(f"k{n}", "cash", "sales", 123, memo=memo) for n, memo in enumerate(memos)], now=NOW
     )
 
-    text = "".join([piece async for piece in books.export(tx, actor, form="csv")])
-    rows = list(csv.DictReader(io.StringIO(text)))
+    async def pages() -> AsyncIterator[list[list[Any]]]:
+        async for page in books.transfers(tx, actor):
+            yield [cells(row) for row in page]
+
+    rows = read_csv(await export("books", COLUMNS, pages(), "csv"))
+    frame = pl.read_parquet(Path((await export("books", COLUMNS, pages(), "parquet")).path))
 
     assert [row["memo"] for row in rows] == ["'=1+1", "'@x", "plain", 'quote " and, comma\nline']
     assert {row["amount"] for row in rows} == {"1.23"}
+    assert frame["memo"].to_list() == memos
+    assert frame["amount"].unique().to_list() == [Decimal("1.23")]
+    assert [len(page) async for page in books.transfers(tx, actor, since=DAY + timedelta(days=1))] == [0]
 
 
 async def test_exports_of_many_rows_come_in_pieces(
@@ -148,10 +163,8 @@ async def test_exports_of_many_rows_come_in_pieces(
     monkeypatch.setattr(books, "EXPORT_ROWS", 3)
     await service.record(tx, actor, orders=[order(f"k{n}", "cash", "sales", 1) for n in range(8)], now=NOW)
 
-    pieces = [piece async for piece in books.export(tx, actor, form="csv")]
-
-    assert len(pieces) == 3
-    assert len("".join(pieces).splitlines()) == 9
+    assert [len(page) async for page in books.transfers(tx, actor)] == [3, 3, 2]
+    assert len([piece async for piece in books.beancount(tx, actor)]) == 4
 
 
 async def test_reports_refuse_what_makes_no_sense(tx: Tx, make_actor: Callable[..., Actor], actor: Actor) -> None:
@@ -159,12 +172,11 @@ async def test_reports_refuse_what_makes_no_sense(tx: Tx, make_actor: Callable[.
         await books.income_statement(tx, actor, since=DAY, until=BEFORE)
     with pytest.raises(Invalid):
         await books.cash_flow(tx, actor, cash="", since=DAY, until=DAY)
-    with pytest.raises(Invalid):
-        await anext(aiter(books.export(tx, actor, form="pdf")))
     for call in (
         books.trial_balance(tx, make_actor()),
         books.by_party(tx, make_actor(), since=DAY, until=DAY),
-        anext(aiter(books.export(tx, make_actor(), form="csv"))),
+        anext(aiter(books.transfers(tx, make_actor()))),
+        anext(aiter(books.beancount(tx, make_actor()))),
     ):
         with pytest.raises(NotAllowed):
             await call

@@ -7,14 +7,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import FileResponse
 from pydantic import AwareDatetime
 
 from bursar.core.ledger.books import service
+from bursar.core.ledger.rules.exports import COLUMNS, cells
 from bursar.core.ledger.rules.reports import Line, Section
 from bursar.infra.clock import utc_now
 from bursar.infra.traces import Tracer
 from bursar.infra.web import As, Day, MoneyOut, Out, TheDb, TracedOut, Traces, router
+from bursar.infra.web_exports import EXPORTS, export, export_text
+from bursar.kernel.errors import TooLarge
 from bursar.kernel.money import Money
 from bursar.kernel.trace import LedgerFigure, WorthFigure
 
@@ -253,20 +256,22 @@ async def revaluation(
     )
 
 
-_TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _EXPORTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The export.", "content": {"text/csv": _TEXT, "text/plain": _TEXT}}
+    200: {**EXPORTS[200], "content": {**EXPORTS[200]["content"], "text/plain": {"schema": {"type": "string"}}}}
 }
 
 
-@r.get("/v1/books/export", right="ledger:read", response_class=PlainTextResponse, responses=_EXPORTS)
-async def export(
-    db: TheDb, actor: As, form: Annotated[Literal["beancount", "csv"], Query(description="Form of the export.")] = "csv"
-) -> Response:
-    """Export every transfer that moved money, as beancount or CSV; formulas in CSV are neutralised."""
+@r.get("/v1/books/export", right="ledger:read", response_class=FileResponse, responses=_EXPORTS, refusals=[TooLarge])
+async def export_books(
+    db: TheDb,
+    actor: As,
+    form: Annotated[Literal["beancount", "csv", "parquet"], Query(description="Form of the file.")] = "csv",
+    since: Annotated[Day | None, Query(description="First value date.")] = None,
+    until: Annotated[Day | None, Query(description="Last value date.")] = None,
+) -> FileResponse:
+    """Export every transfer that moved money; formulas in CSV are made harmless, beancount has no limit of rows."""
     async with db.reading(actor) as tx:
-        text = "".join([piece async for piece in service.export(tx, actor, form=form)])
-    kind, end = ("text/csv", "csv") if form == "csv" else ("text/plain", "beancount")
-    return PlainTextResponse(
-        text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="books.{end}"'}
-    )
+        if form == "beancount":
+            return await export_text("books.beancount", service.beancount(tx, actor, since=since, until=until))
+        pages = ([cells(row) for row in page] async for page in service.transfers(tx, actor, since=since, until=until))
+        return await export("books", COLUMNS, pages, form)

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from bursar.core.ledger.rules import reports
-from bursar.core.ledger.rules.exports import Beancount, Row, csv_text
+from bursar.core.ledger.rules.exports import Beancount, Row
 from bursar.core.ledger.rules.reports import Line, Rate, Section
 from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import reports as store
@@ -255,29 +255,29 @@ def _check_period(since: date, until: date) -> None:
         raise Invalid(f"The period begins on {since}, after its end on {until}")
 
 
-async def export(tx: Tx, actor: Actor, *, form: str) -> AsyncIterator[str]:
-    """Yield the books as ``beancount`` or ``csv`` text, a piece at a time.
-
-    Raises:
-        Invalid: The form is neither.
-    """
+async def transfers(
+    tx: Tx, actor: Actor, *, since: date | None = None, until: date | None = None
+) -> AsyncIterator[list[Row]]:
+    """Yield the transfers that moved money, with value dates from ``since`` to ``until``, a page at a time."""
     actor.must("ledger:read")
-    if form not in {"beancount", "csv"}:
-        raise Invalid(f"{form[:20]!r} is no form of export", "Use beancount or csv")
-    writer: Beancount | None = None
     after: UUID | None = None
     while True:
-        rows = [Row(*tuple(row)) for row in await store.exported(tx, after=after, limit=EXPORT_ROWS)]
-        if form == "beancount":
-            if writer is None:
-                writer = Beancount(await _accounts(tx))
-                yield writer.opening(await _first_day(tx))
-            yield writer.transactions(rows)
-        else:
-            yield csv_text(rows, header=after is None)
-        if len(rows) < EXPORT_ROWS:
+        found = await store.exported(tx, after=after, limit=EXPORT_ROWS, since=since, until=until)
+        yield [Row(*tuple(row)) for row in found]
+        if len(found) < EXPORT_ROWS:
             return
-        after = rows[-1].id
+        after = found[-1].id
+
+
+async def beancount(
+    tx: Tx, actor: Actor, *, since: date | None = None, until: date | None = None
+) -> AsyncIterator[str]:
+    """Yield the books as beancount text, a piece at a time."""
+    actor.must("ledger:read")
+    writer = Beancount(await _accounts(tx))
+    yield writer.opening(await _first_day(tx))
+    async for rows in transfers(tx, actor, since=since, until=until):
+        yield writer.transactions(rows)
 
 
 async def _accounts(tx: Tx) -> list[tuple[str, str, str, date]]:

@@ -1,7 +1,5 @@
-"""The books as beancount text and as CSV, row by row."""
+"""The books as beancount text and as a table, row by row."""
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -9,24 +7,17 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from bursar.kernel.cells import harmless
+import polars as pl
+
 from bursar.kernel.money import Money
 
-CSV_COLUMNS = (
-    "id",
-    "key",
-    "kind",
-    "value_day",
-    "recorded_at",
-    "debit",
-    "credit",
-    "amount",
-    "currency",
-    "memo",
-    "tags",
-    "party",
-    "actor",
-)
+COLUMNS: dict[str, pl.DataType] = {
+    "id": pl.String(), "key": pl.String(), "kind": pl.String(), "value_day": pl.Date(), "recorded_at": pl.Datetime("us", "UTC"),
+    "debit": pl.String(), "credit": pl.String(), "amount": pl.Decimal(38, 4), "currency": pl.String(), "memo": pl.String(),
+    "tags": pl.String(), "party": pl.String(), "actor": pl.String(),
+}  # fmt: skip
+"""Columns of the books as a table."""
+
 _ROOTS = {"asset": "Assets", "liability": "Liabilities", "equity": "Equity", "income": "Income", "expense": "Expenses"}
 
 
@@ -48,21 +39,13 @@ class Row(NamedTuple):
     actor: str
 
 
-def csv_text(rows: Sequence[Row], *, header: bool) -> str:
-    """Return CSV lines (RFC 4180); amounts are decimal text, formulas are neutralised."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    if header:
-        writer.writerow(CSV_COLUMNS)
-    for row in rows:
-        tags = json.dumps(row.tags, sort_keys=True, ensure_ascii=False) if row.tags else ""
-        amount = f"{Money(row.amount, row.currency).amount:f}"
-        texts = [harmless(text) for text in (row.memo, tags)]
-        writer.writerow(
-            [row.id, harmless(row.key), row.kind, row.value_day, row.recorded_at.isoformat(), harmless(row.debit), harmless(row.credit),
-             amount, row.currency, *texts, row.party or "", harmless(row.actor)]
-        )  # fmt: skip
-    return out.getvalue()
+def cells(row: Row) -> list[Any]:
+    """Return a transfer as the columns of :data:`COLUMNS`: an exact amount, tags as JSON text."""
+    tags = json.dumps(row.tags, sort_keys=True, ensure_ascii=False) if row.tags else ""
+    return [
+        str(row.id), row.key, row.kind, row.value_day, row.recorded_at, row.debit, row.credit,
+        Money(row.amount, row.currency).amount, row.currency, row.memo, tags, str(row.party) if row.party else None, row.actor,
+    ]  # fmt: skip
 
 
 class Beancount:

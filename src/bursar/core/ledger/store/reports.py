@@ -191,8 +191,10 @@ async def cash_flow(tx: Tx, *, cash: str, since: date, until: date) -> Sequence[
     return await tx.all(query)
 
 
-async def exported(tx: Tx, *, after: UUID | None, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return transfers that moved money with the codes of their accounts, in order of their ids."""
+async def exported(
+    tx: Tx, *, after: UUID | None, limit: int, since: date | None = None, until: date | None = None
+) -> Sequence[sa.Row[Any]]:
+    """Return transfers that moved money (with value dates in [since, until]) with their accounts' codes, by id."""
     debit, credit, t = account.alias("debit"), account.alias("credit"), transfer.c
     query = (
         sa.select(
@@ -208,4 +210,8 @@ async def exported(tx: Tx, *, after: UUID | None, limit: int) -> Sequence[sa.Row
         .order_by(t.id)
         .limit(limit)
     )  # fmt: skip
+    if since is not None:
+        query = query.where(t.value_day >= since)
+    if until is not None:
+        query = query.where(t.value_day <= until)
     return await tx.all(query if after is None else query.where(t.id > after))
