@@ -183,7 +183,7 @@ async def test_each_finding_is_worth_the_same_everywhere(ways: Ways) -> None:
 
 async def test_the_report_shows_the_amounts_of_the_answer(ways: Ways) -> None:
     both = [*ways.cli["findings"], *ways.cli["unsure"]]
-    rows = ways.page.xpath("//section[@aria-labelledby='list']//tbody/tr")
+    rows = ways.page.xpath("//table[@class='ranked']/tbody/tr")
     shown = [[" ".join(cell.text_content().split()) for cell in row.xpath("./td")] for row in rows]
 
     assert [(cells[0], cells[2].rsplit(" ", 2 if cells[2].endswith("a year") else 1)[0]) for cells in shown] == [

@@ -24,12 +24,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Also those less than 60 % sure, dismissed, done …")
 @click.option("--kind", default="", help="Only kinds that begin with this, such as `cloud.`.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 @org_option
-def findings(everything: bool, kind: str, as_json: bool, org: str | None) -> int:
+def findings(everything: bool, kind: str, as_csv: bool, as_json: bool, org: str | None) -> int:
     """List the inbox, the dearest first."""
     from bursar import wiring
-    from bursar.cli.review import finding_dict
+    from bursar.cli.review import finding_dict, print_csv
     from bursar.core.findings import service
     from bursar.kernel.finding import FindingState
     from bursar.reports.review import SURE_MIN
@@ -45,6 +46,9 @@ def findings(everything: bool, kind: str, as_json: bool, org: str | None) -> int
     found = running.in_house(use)
     if as_json:
         running.print_json([finding_dict(kept) for kept in found])
+        return OK
+    if as_csv:
+        print_csv(found)
         return OK
     for kept in found:
         finding = kept.finding

@@ -77,7 +77,7 @@ def review(
     if as_json:
         running.print_json(as_dict(made))
     elif as_csv:
-        _print_csv(made.findings)
+        print_csv(made.findings)
     else:
         click.echo("\n".join(screen(made, currency=currency)))
     if limit is not None and any(money.amount > limit for money in made.worth.values()):
@@ -172,11 +172,20 @@ def _grouped(batches: "Sequence[Batch]") -> "list[tuple[str, list[Batch]]]":
     groups: dict[tuple[str, str], list[Batch]] = {}
     for batch in batches:
         groups.setdefault((str(PurePosixPath(batch.file).parent), batch.format), []).append(batch)
-    named = [
-        (group[0].file if len(group) == 1 else f"{folder}/*{PurePosixPath(group[0].file).suffix}", group)
-        for (folder, _), group in groups.items()
-    ]
+    named = [(_common([batch.file for batch in group]), group) for group in groups.values()]
     return sorted(named, key=lambda pair: -sum(batch.rows_read for batch in pair[1]))
+
+
+def _common(files: list[str]) -> str:
+    """Return one name for files of one folder: their common beginning and suffix around an asterisk."""
+    from os.path import commonprefix
+    from pathlib import PurePosixPath
+
+    if len(files) == 1:
+        return files[0]
+    suffixes = {PurePosixPath(name).suffix for name in files}
+    start = commonprefix(files).rstrip("0123456789")  # noqa: RUF071  characters are meant, not folders
+    return f"{start}*{suffixes.pop() if len(suffixes) == 1 else ''}"
 
 
 def _about_all(group: "Sequence[Batch]") -> str:
@@ -221,7 +230,8 @@ def _worth(made: "Review", currency: str | None) -> list[str]:
     from bursar.reports.review import TOP
 
     if not made.findings:
-        return ["Nothing that is sure enough to act on was found in these files.", *_worth_a_look(made)]
+        less = _worth_a_look(made)
+        return [f"Nothing {'sure enough to act on' if less else 'worth acting on'} was found in these files.", *less]
     lines = [
         f"Worth doing: {total.worth.amount:,.0f} {total.currency} in the first year"
         f" (80 % likely {total.low.amount:,.0f} to {total.high.amount:,.0f}), {_count(total.count, 'finding')}"
@@ -269,7 +279,7 @@ def _left_out(made: "Review") -> list[str]:
     lines += [f"Failed:   {text}" for text in made.failed]
     if made.unsure:
         lines.append(
-            f"Left out: {_count(len(made.unsure), 'finding')} below 60 % sure (`{running.chosen.command} findings --all`)"
+            f"Not counted: {_count(len(made.unsure), 'finding')} below 60 % sure (`{running.chosen.command} findings --all`)"
         )
     if made.refused:
         rows = sum(batch.rows_refused for batch in made.refused)
@@ -363,7 +373,8 @@ def finding_dict(kept: "Kept") -> dict[str, Any]:
     }
 
 
-def _print_csv(findings: Sequence["Kept"]) -> None:
+def print_csv(findings: Sequence["Kept"]) -> None:
+    """Print findings as CSV; formulas are made harmless."""
     from bursar.kernel.cells import harmless
 
     writer = csv.writer(sys.stdout)

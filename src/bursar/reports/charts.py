@@ -68,7 +68,7 @@ def line_svg(data: ChartData) -> str:
         y_labels_major_count=4,
         margin_right=60,
         show_minor_y_labels=False,
-        value_formatter=lambda value: f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.2f}",
+        value_formatter=lambda value: f"{value:,.0f}" if abs(value) >= 10 or not value else f"{value:,.2f}",
     )
     chart.x_labels = list(shown.labels)
     chart.add(shown.title, list(shown.values))

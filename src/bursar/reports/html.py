@@ -39,8 +39,8 @@ def _template() -> "Template":
 
 
 def money(amount: Decimal) -> str:
-    """Return an amount with thousands separators and two places, or whole when it is large."""
-    return f"{amount:,.0f}" if abs(amount) >= 10_000 else f"{amount:,.2f}"
+    """Return an amount with thousands separators and two places, or whole from a thousand on."""
+    return f"{amount:,.0f}" if abs(amount) >= 1_000 else f"{amount:,.2f}"
 
 
 def exact(amount: Decimal) -> str:
@@ -95,6 +95,8 @@ def render(review: Review, *, made_at: datetime, organisation: str, sample: bool
     return _template().render(
         review=review,
         cards=cards,
+        sure=cards[: len(review.findings)],
+        unsure=cards[len(review.findings) :],
         more=len(review.findings) + len(review.unsure) - len(shown),
         made_at=made_at,
         organisation=organisation,

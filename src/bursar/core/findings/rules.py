@@ -88,7 +88,7 @@ def after(action: str, state: FindingState) -> FindingState:
         raise Invalid(f"There is no action {action!r}.", f"Use one of {', '.join(_MOVES)}.")
     allowed, target = _MOVES[action]
     if state not in allowed:
-        raise Conflict(f"A finding that is {state} cannot be moved by {action}.")
+        raise Conflict(f"A finding that is {state} cannot be moved by {action}; undo takes the last action back.")
     return target
 
 

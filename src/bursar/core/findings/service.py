@@ -204,8 +204,10 @@ async def act(
         raise Invalid("Measuring follows from facts; it is not an action.", "Use done.")
     if action == "dismiss" and not because.strip():
         raise Invalid("Say why it is dismissed.", 'For instance `--because "two deliveries"`.')
-    if action == "snooze" and (until is None or until <= now.date()):
+    if action == "snooze" and until is None:
         raise Invalid("Say until which day it is snoozed.", "Give a day after today.")
+    if action == "snooze" and until is not None and until <= now.date():
+        raise Invalid(f"{until} is not after today.", "Give a later day, on which it returns.")
     if len(because) > rules.REASON_CHARS_MAX:
         raise Invalid(f"The reason is over {rules.REASON_CHARS_MAX} characters.")
     kept = await store.by_number(tx, number_of(name), for_update=True)

@@ -212,7 +212,7 @@ def _title(kind: AlertKind, service: str, change: rules.Change, account: str) ->
         AlertKind.VANISHED: f"{name}: no cost any more since {since}",
         AlertKind.CANCELLING: f"{name}: one cost replaced another on {since}",
     }[kind]
-    return f"{text} ({account[:24]})"
+    return f"{text} ({account.rsplit('/', 1)[-1][:36]})"
 
 
 async def judge(tx: Tx, actor: Actor, *, name: str, verdict: str, because: str, now: datetime) -> findings.Kept:

@@ -166,13 +166,13 @@ def finding_of(
         amount = daily * DAYS_A_YEAR
         formula = (
             f"({change.level_now:,.2f} now - {change.level_before:,.2f} before) a day, {DAYS_A_YEAR} days;"
-            f" p = {alert.p:.1e}"
+            f" {_chance(alert.p)}"
         )
     else:
         amount = alert.impact
         formula = (
             f"{alert.actual:,.2f} from {change.first} to {change.last}, {alert.expected:,.2f} expected"
-            f" (95 % range {alert.lower:,.2f} to {alert.upper:,.2f}), p = {alert.p:.1e}"
+            f" (95 % range {alert.lower:,.2f} to {alert.upper:,.2f}), {_chance(alert.p)}"
         )
     worth = _money(max(0.0, amount), currency)
     width = abs(alert.upper - alert.lower) / 4 / max(abs(alert.impact), 1e-9) if alert.impact else 0.0
@@ -204,6 +204,11 @@ def finding_of(
 
 def _money(amount: float, currency: str) -> Money:
     return Money(round(amount * 10 ** exponent(currency)), currency)
+
+
+def _chance(p: float) -> str:
+    """Say for people how rarely so much happens where nothing changed."""
+    return "by chance less than once in a million times" if p < 1e-6 else f"by chance once in {1 / p:,.0f} times"
 
 
 def _confidence(alert: Alert) -> float:
