@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from bursar.core.planning.forecasts import service as forecasts
 from bursar.infra.clock import utc_now
 from bursar.kernel.actor import Actor
 from bursar.kernel.period import Grain
+from bursar.kernel.trace import SpentFigure
 from bursar.reports.html import money
 from bursar.reports.mcp.desk import Desk
 from bursar.reports.mcp.server import call, tools
@@ -468,3 +470,14 @@ async def test_a_token_gives_no_right(ways: Ways) -> None:
 
     assert answer.refused
     assert "cost:read" in answer.facts["what"]
+
+
+async def test_a_sum_of_a_series_does_not_open_the_rows_of_a_statement(ways: Ways) -> None:
+    figure = SpentFigure("bank", date(2026, 3, 1), date(2026, 4, 1), "EUR", 2)
+    rights = frozenset({"series:read", "intake:read"})
+    poor = replace(ways.desk, actor=replace(ways.desk.actor, rights=rights))
+
+    answer = await call(poor, tools(allow_actions=False), "explain_figure", {"trace": poor.tracer.token(figure)})
+
+    assert answer.refused
+    assert "bank:read" in answer.facts["what"]

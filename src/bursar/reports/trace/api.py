@@ -22,7 +22,7 @@ def routes(lake: Lake) -> Router:
 
     @r.get("/v1/trace/{token}", right=SIGNED_IN, refusals=[Invalid, NotAllowed, NotFound])
     async def trace_figure(token: Token, db: TheDb, actor: As, traces: Traces) -> TraceOut:
-        """Resolve the trace token of an amount; it needs the right that the amount needed."""
+        """Resolve the trace token of an amount; it needs the right that the amount needed, and those to see its rows."""
         async with db.reading(actor) as tx:
             found = await resolve(Asking(tx, actor, lake, utc_now()), traces, token)
         return trace_out(found.title, found.amount, found.currency, found.evidence)

@@ -22,6 +22,10 @@ TEXTS = {"cost": "child", "payment": "supplier", "bank": "counterparty_name"}
 """The column that tells a row of each source apart for a reader."""
 
 
+ROWS_RIGHT = {"cost": "cost:read", "payment": "bank:read", "bank": "bank:read"}
+"""What seeing the rows themselves needs: a series tells sums only."""
+
+
 def _lines(source: Source, lines: pl.LazyFrame, figure: SpentFigure) -> pl.LazyFrame:
     """Return the rows that a figure sums: ``day``, ``amount``, ``batch``, ``row``, ``text`` and one column a dimension."""
     if "batch" not in lines.collect_schema().names():
@@ -54,6 +58,7 @@ def _lines(source: Source, lines: pl.LazyFrame, figure: SpentFigure) -> pl.LazyF
 async def of_spent(asking: Asking, figure: SpentFigure) -> Traced:
     """Say what a sum of a source's rows is made of: split by the first open level, with the largest rows."""
     asking.actor.must("series:read")
+    asking.actor.must(ROWS_RIGHT[figure.source])
     source = series.source_named(figure.source)
     lines = _lines(source, await asking.lake.scan(asking.tx, source.schema), figure)
     single = {name for name, pairs in groupby(figure.values, key=lambda pair: pair[0]) if len(list(pairs)) == 1}
