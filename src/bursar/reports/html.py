@@ -40,7 +40,7 @@ def _template() -> "Template":
 
 def money(amount: Decimal) -> str:
     """Return an amount with thousands separators and two places, or whole from a thousand on."""
-    return f"{amount:,.0f}" if abs(amount) >= 1_000 else f"{amount:,.2f}"
+    return f"{amount:,.0f}" if abs(amount) >= 1_000 or not amount else f"{amount:,.2f}"
 
 
 def exact(amount: Decimal) -> str:
