@@ -176,7 +176,7 @@ async def test_a_snoozed_finding_returns_on_its_day(db: Database, actor: Actor) 
     [
         ("dismiss", {}, "why"),
         ("snooze", {}, "until"),
-        ("snooze", {"until": date(2026, 11, 20)}, "until"),
+        ("snooze", {"until": date(2026, 11, 20)}, "after today"),
         ("measure", {}, "facts"),
         ("burn", {}, "no action"),
         ("dismiss", {"because": "x" * 2001}, "2000"),
