@@ -84,6 +84,20 @@ async def test_the_discount_of_own_commitments_is_used_and_named(
     assert now.savings_rate == pytest.approx(1 - 32 / 34)
 
 
+async def test_reserved_hours_that_are_billed_at_nothing_count_at_their_list_price(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
+    rows = machines() + machines(
+        "6", kind="m6i.xlarge", contracted_cost=Decimal(0), list_cost=Decimal(10), pricing_category="Committed",
+        commitment_discount_status="Used", commitment_discount_id="ri",
+    )  # fmt: skip
+
+    found = await planned(lake, db, actor, prices, rows, Wanted())
+
+    assert found.plans[0].offers[0].discount == pytest.approx(0.4)
+    assert found.standing["aws", "USD"].savings_rate == pytest.approx(4 / 34)
+
+
 def listed(folder: Path, *rows: tuple[str, str, str]) -> PriceList:
     """Return a price list of (type, term, price)."""
     usual = dict.fromkeys(PRICE_COLUMNS) | {

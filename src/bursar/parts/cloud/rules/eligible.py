@@ -23,18 +23,22 @@ QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 SCENARIOS = 20
 """Equally likely levels of demand."""
 
-DISCOUNT_MAX = 0.95
-"""No provider gives more."""
+DISCOUNT_MIN, DISCOUNT_MAX = 0.02, 0.95
+"""No provider gives less or more; what seems to be outside is a bill that does not tell what would have been paid."""
 
 KEYS = ("provider", "instance_type", "currency")
 
 
 def covered_and_not(period: Period) -> exp.Query:
-    """Return the query for machines by type, day and hour: what they cost, and what they would cost on demand."""
+    """Return the query for machines by type, day and hour: what they cost, and what they would cost on demand.
+
+    A reserved hour that a report bills at nothing has the list price for what it would cost.
+    """
     committed = exp.func("coalesce", column("commitment_discount_status"), exp.Literal.string("")).eq(
         exp.Literal.string("Used")
     )
-    plain = exp.func("coalesce", column("contracted_cost"), column("list_cost"), cost(CostKind.EFFECTIVE))
+    contracted = exp.Nullif(this=column("contracted_cost"), expression=exp.Literal.number(0))
+    plain = exp.func("coalesce", contracted, column("list_cost"), cost(CostKind.EFFECTIVE))
     hour = exp.Extract(this=exp.var("hour"), expression=column("charge_period_start"))
     return (
         exp.select(
@@ -191,7 +195,7 @@ def own_discount(rows: pl.DataFrame) -> float | None:
     """Return the discount that the organisation's own commitments give; None where none is used or it saves nothing."""
     used = rows.filter("covered").select(pl.col("cost", "plain").sum().cast(pl.Float64)).row(0)
     share = 1 - used[0] / used[1] if used[1] else 0.0
-    return share if 0 < share <= DISCOUNT_MAX else None
+    return share if DISCOUNT_MIN <= share <= DISCOUNT_MAX else None
 
 
 def listed_discount(rows: pl.DataFrame, on_demand: pl.DataFrame, committed: pl.DataFrame) -> float | None:
@@ -223,4 +227,4 @@ def listed_discount(rows: pl.DataFrame, on_demand: pl.DataFrame, committed: pl.D
         return None
     weights, discounts = both["plain"].to_numpy(), both["discount"].to_numpy()
     share = float(np.average(discounts, weights=weights)) if weights.sum() > 0 else 0.0
-    return share if 0 < share <= DISCOUNT_MAX else None
+    return share if DISCOUNT_MIN <= share <= DISCOUNT_MAX else None
