@@ -13,7 +13,7 @@ from bursar.cli.findings import json_option, org_option, printable
 from bursar.cli.main import OK
 
 if TYPE_CHECKING:
-    from bursar.parts.cloud.service import Group
+    from bursar.parts.cloud.sharing.service import Answer
     from bursar.wiring import House
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -30,6 +30,9 @@ WIDTH_MAX = 40
     "--kind", type=click.Choice(["billed", "effective", "list", "contracted"]), default="effective", show_default=True
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Most groups.")
+@click.option("--inherit", is_flag=True, help="Complete missing tags by the rules of `bursar cloud rules`.")
+@click.option("--split", multiple=True, help="Apply this split of shared cost; may be repeated.")
+@click.option("--per", default="", help="Divide by this imported quantity.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--parquet", type=click.Path(path_type=Path), default=None, help="Write Parquet here instead.")
 @json_option
@@ -41,6 +44,9 @@ def costs(
     where: str,
     kind: str,
     limit: int,
+    inherit: bool,
+    split: tuple[str, ...],
+    per: str,
     as_csv: bool,
     parquet: Path | None,
     as_json: bool,
@@ -48,14 +54,15 @@ def costs(
 ) -> int:
     """Sum cloud and SaaS cost over a period; amounts of several currencies stay apart.
 
-    With `--json` each amount has a trace token: `bursar explain TOKEN` tells its parts and source lines.
+    With `--json` each amount that no rule changed has a trace token: `bursar explain TOKEN` tells its parts and source lines.
     """
     from bursar import wiring
     from bursar.kernel.errors import Invalid
     from bursar.kernel.period import Period
-    from bursar.parts.cloud import service
+    from bursar.parts.cloud import api, service
     from bursar.parts.cloud.rules.dimensions import CostKind
     from bursar.parts.cloud.rules.queries import CostQuery
+    from bursar.parts.cloud.sharing import service as sharing
 
     if since >= until:
         raise Invalid(
@@ -63,37 +70,47 @@ def costs(
         )
     asked = CostQuery(Period(since.date(), until.date()), by, CostKind(kind), where, limit)
 
-    async def use(house: "House") -> "tuple[list[Group], Any]":
+    options = sharing.Options(inherit, split, per)
+
+    async def use(house: "House") -> "tuple[Answer, Any]":
         actor = await wiring.local_actor(house, org)
+        engine = house.settings.engine
         async with house.db.reading(actor) as tx:
-            found = await service.costs(tx, actor, lake=house.lake, asked=asked, engine=house.settings.engine)
+            found = await sharing.ask(tx, actor, lake=house.lake, asked=asked, options=options, engine=engine)
         return found, wiring.tracer(house, actor.org)
 
     found, tracer = running.in_house(use)
     columns = service.export_columns(asked)
-    rows = [[*group.values, group.currency, group.cost, group.lines] for group in found]
+    rows = [[*group.values, group.currency, group.cost, group.lines] for group in found.groups]
     if parquet:
         import polars as pl
 
         pl.DataFrame(rows, schema=columns, orient="row").write_parquet(parquet)
         running.talk(f"{len(rows):,} rows are in {parquet}")
     elif as_json:
-        traces = [tracer.token(asked.figure(group.values, group.currency)) for group in found]
-        running.print_json([_told(columns, row, trace) for row, trace in zip(rows, traces, strict=True)])
+        running.print_json([one.model_dump(mode="json") for one in api.costs_out(asked, found, tracer).data])
     elif as_csv:
         _print_csv(columns, rows)
     else:
         _print_table(columns, rows)
+        for said in _per_unit(found):
+            click.echo(said)
+    for said in found.applied:
+        running.talk(f"by rule: {said}")
     if len(rows) == limit:
         running.talk(f"hint: there may be more than {limit:,} groups; ask for --limit, fewer --by or a --filter")
     return OK
 
 
-def _told(columns: dict[str, Any], row: list[Any], trace: str) -> dict[str, Any]:
-    named = dict(zip(columns, row, strict=True))
-    cost, currency, lines = named.pop("cost"), named.pop("currency"), named.pop("lines")
-    money = None if cost is None else {"amount": f"{cost:f}", "currency": currency, "trace": trace}
-    return {"values": list(named.values()), "cost": money, "lines": lines}
+def _per_unit(found: "Answer") -> list[str]:
+    from bursar.parts.cloud.sharing.rules import per_unit
+
+    told = []
+    for group, units in zip(found.groups, found.units, strict=True):
+        if (one := per_unit(group.cost, units)) is not None:
+            name = " · ".join(printable(value or "(none)") for value in group.values) or "in all"
+            told.append(f"{name}: {one:,.6f} {group.currency} a unit")
+    return told
 
 
 def _print_csv(columns: dict[str, Any], rows: list[list[Any]]) -> None:

@@ -1,8 +1,7 @@
-"""``bursar cloud``: what things cost, by which rules, and what to commit to."""
+"""``bursar cloud``: by which rules cost is borne, and what to commit to."""
 
-from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,64 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def cloud() -> None:
-    """Cloud costs: who bears them, per unit of business, and what to commit to."""
-
-
-def _day(_: click.Context, __: click.Parameter, value: datetime) -> date:
-    return value.date()
-
-
-DAY = click.DateTime(["%Y-%m-%d"])
-
-
-@cloud.command()
-@click.option("--from", "since", type=DAY, required=True, callback=_day, help="First day.")
-@click.option("--to", "until", type=DAY, required=True, callback=_day, help="The day after the last.")
-@click.option("--by", multiple=True, help="A dimension such as service, tag:team or month; repeat it.")
-@click.option(
-    "--filter", "where", default="", help='Keep some lines, as: service = "Amazon S3" and not tag:env = prod.'
-)
-@click.option("--kind", type=click.Choice(["effective", "billed", "list", "contracted"]), default="effective", show_default=True, help="Which cost.")  # fmt: skip
-@click.option("--inherit", is_flag=True, help="Complete missing tags by the rules.")
-@click.option("--split", multiple=True, help="Apply this split of shared cost; repeat it.")
-@click.option("--per", default="", help="Divide by this imported quantity.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most groups.")
-@json_option
-@org_option
-def costs(as_json: bool, org: str | None, **asked: Any) -> int:
-    """Say what was spent, by any dimensions and tags.
-
-    \b
-    bursar cloud costs --from 2026-03-01 --to 2026-04-01 --by service
-    bursar cloud costs --from 2026-01-01 --to 2026-04-01 --by month --by tag:team --inherit --split support
-    bursar cloud costs --from 2026-03-01 --to 2026-04-01 --by month --per orders
-    """  # noqa: D301  click's mark for text that is not re-wrapped
-    from bursar import wiring
-    from bursar.parts.cloud import api
-    from bursar.parts.cloud.rules.dimensions import CostKind
-    from bursar.parts.cloud.rules.queries import CostQuery
-    from bursar.parts.cloud.sharing import service
-
-    period = api.period_of(asked["since"], asked["until"])
-    question = CostQuery(period, asked["by"], CostKind(asked["kind"]), asked["where"], asked["limit"])
-    options = service.Options(asked["inherit"], asked["split"], asked["per"])
-
-    async def use(house: "House") -> "service.Answer":
-        actor = await wiring.local_actor(house, org)
-        async with house.db.reading(actor) as tx:
-            return await service.ask(tx, actor, lake=house.lake, asked=question, options=options)
-
-    found = api.costs_out(question, running.in_house(use))
-    if as_json:
-        running.print_json(found.model_dump(mode="json"))
-        return OK
-    for group in found.data:
-        amount = f"{float(group.cost.amount):>16,.2f} {group.cost.currency}" if group.cost else f"{'unknown':>20}"
-        unit = f"  {float(group.per_unit.amount):,.4f} a unit" if group.per_unit else ""
-        click.echo(f"{amount}  {' · '.join(value or '(none)' for value in group.values)}{unit}")
-    for said in found.applied:
-        running.talk(said)
-    return OK
+    """Cloud costs: who bears them, and what to commit to."""
 
 
 @cloud.command()
