@@ -114,38 +114,70 @@ async def _seen(tx: Tx, actor: Actor, lake: Lake, lines: pl.DataFrame, on: date)
     return known
 
 
-async def _looked(actor: Actor, lines: pl.DataFrame, origin: date) -> _Seen:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What the procedure says now, and what it would have said at earlier origins beside what happened.
+
+    Attributes:
+        keys: The n accounts and totals.
+        looks: What is known now, then at each of the w earlier origins.
+        rests: For each look and key the rest in each way, shape (5, 13), and which model of planning's is the first.
+        said: Shape (5, w, n, 13): change of the balance by the end of each week; NaN where an account was too young.
+        actual: Shape (w, n, 13): what happened.
+        scales: Shape (w, n): unit of the errors.
+    """
+
+    keys: Sequence[Key]
+    looks: Sequence[Look]
+    rests: Sequence[Mapping[Key, tuple[Floats, str]]]
+    said: Floats
+    actual: Floats
+    scales: Floats
+
+
+async def tried(actor: Actor, lines: pl.DataFrame, origin: date) -> Tried:
+    """Try the procedure at earlier origins, each seeing only what came before it.
+
+    Args:
+        actor: Needs ``forecast:read``.
+        lines: Booked movements, as :func:`bursar.parts.banking.service.movements` returns them.
+        origin: First day ahead.
+    """
     first: date = lines["booking_date"].min()  # type: ignore[assignment]
-    then = [await asyncio.to_thread(paths.look, lines, day) for day in (origin, *paths.origins(first, origin))]
-    moved = {key: float(np.abs(net).sum()) for key, net in then[0].net.items()}
+    looks = [await asyncio.to_thread(paths.look, lines, day) for day in (origin, *paths.origins(first, origin))]
+    moved = {key: float(np.abs(net).sum()) for key, net in looks[0].net.items()}
     ranked = sorted(moved, key=lambda key: (key[0] != TOTAL, -moved[key], key))
-    totals = sum(account == TOTAL for account, _ in ranked)
-    keys = ranked[: totals + ACCOUNTS_MAX]
-    rests = [await _rests(actor, one, keys) for one in then]
-    shape = (len(then) - 1, len(keys), paths.WEEKS)
-    said, actual = np.full(shape, np.nan), np.full(shape, np.nan)
+    keys = ranked[: sum(account == TOTAL for account, _ in ranked) + ACCOUNTS_MAX]
+    rests = [await _rests(actor, one, keys) for one in looks]
+    shape = (len(looks) - 1, len(keys), paths.WEEKS)
+    said, actual = np.full((len(paths.WAYS), *shape), np.nan), np.full(shape, np.nan)
     scales = np.ones(shape[:2])
-    for number, one in enumerate(then[1:]):
+    for number, (one, rest) in enumerate(zip(looks[1:], rests[1:], strict=True)):
         for place, key in enumerate(keys):
             net = one.net.get(key)
-            if net is None or len(net) < paths.HISTORY_WEEKS_MIN:
-                continue
-            said[number, place] = paths.path(one.flows, rests[number + 1][key][0], key, one.origin)[6::7]
-            actual[number, place] = paths.happened(lines, key, one.origin, origin)
-            scales[number, place] = paths.scale_of(net)
-    means = np.array([paths.path(then[0].flows, rests[0][key][0], key, origin)[6::7] for key in keys])
-    now_scale = np.array([paths.scale_of(then[0].net[key]) for key in keys])
-    bands = paths.bands(means, now_scale, said, actual, scales)
-    ahead = {
-        key: _Ahead(rests[0][key][0], band, rests[0][key][1]) for key, band in sorted(
-            zip(keys, bands, strict=True), key=lambda pair: (pair[0][1], keys.index(pair[0]))
-        )
-    }  # fmt: skip
-    return _Seen(then[0], ahead)
+            if net is not None and len(net) >= paths.HISTORY_WEEKS_MIN:
+                said[:, number, place] = [paths.path(one.flows, way, key, one.origin)[6::7] for way in rest[key][0]]
+                actual[number, place] = paths.happened(lines, key, one.origin, origin)
+                scales[number, place] = paths.scale_of(net)
+    return Tried(keys, looks, rests, said, actual, scales)
+
+
+async def _looked(actor: Actor, lines: pl.DataFrame, origin: date) -> _Seen:
+    all_ = await tried(actor, lines, origin)
+    now, way = all_.looks[0], paths.best(all_.said, all_.actual, all_.scales)
+    rests = {key: rest[way] for key, (rest, _) in all_.rests[0].items()}
+    means = np.array([paths.path(now.flows, rests[key], key, origin)[6::7] for key in all_.keys])
+    scales = np.array([paths.scale_of(now.net[key]) for key in all_.keys])
+    held = paths.held_out(all_.said, all_.actual, all_.scales)
+    made = paths.bands(means, scales, all_.said[way], all_.actual, all_.scales, held=held)
+    bands = dict(zip(all_.keys, made, strict=True))
+    names = {key: f"{paths.WAYS[way]} ({model})" for key, (_, model) in all_.rests[0].items()}
+    by_currency = sorted(all_.keys, key=lambda key: (key[1], all_.keys.index(key)))
+    return _Seen(now, {key: _Ahead(rests[key], bands[key], names[key]) for key in by_currency})
 
 
 async def _rests(actor: Actor, one: Look, keys: Sequence[Key]) -> dict[Key, tuple[Floats, str]]:
-    """Let planning forecast the rest of each account by week; returns what it expects and which model says so."""
+    """Forecast the rest of each account by week in every way; planning's is the first, its model is named."""
     monday = one.origin - timedelta(days=one.origin.weekday())
     asked, answers = [key for key in keys if key in one.rest], {}
     given = []
@@ -156,7 +188,9 @@ async def _rests(actor: Actor, one: Look, keys: Sequence[Key]) -> dict[Key, tupl
         given.append(forecasts.Given(str(number), currency, points))
     if given:
         made = await forecasts.forecast_given(actor, given_=given, grain=Grain.WEEK, horizon=paths.WEEKS)
-        answers = {key: (answer.mean, answer.model) for key, answer in zip(asked, made, strict=True)}
+        answers = {
+            key: (paths.rests(one, key, answer.mean), answer.model) for key, answer in zip(asked, made, strict=True)
+        }
     return answers
 
 

@@ -177,6 +177,59 @@ def path(flows: Iterable[Flow], rest: Floats, key: Key, origin: date) -> Floats:
     return out
 
 
+WAYS = ("planning", "mean of the rest", "mean of all", "last weeks again", "mean of the ways")
+"""Ways to forecast what is not expected; the one that erred least on the balance at earlier origins serves."""
+BASELINE = WAYS.index("mean of all")
+MARGIN = 0.05
+"""Another way serves only where it erred at least this share less than the baseline."""
+
+
+def rests(look_: Look, key: Key, planned: Floats) -> Floats:
+    """Return the rest by week in each of the :data:`WAYS`, shape (5, 13).
+
+    The ways that look at all movements forecast these, so that what is expected of them is taken off again.
+
+    Args:
+        look_: What is known.
+        key: Account and currency.
+        planned: Shape (13,): planning's forecast of the rest.
+    """
+    due = expected(look_.flows, key, look_.origin).reshape(WEEKS, 7).sum(axis=1)
+    net = look_.net[key]
+    level = np.full(WEEKS, net[-WEEKS:].mean())
+    again = net[-WEEKS:] if len(net) >= WEEKS else level
+    known = np.array([planned, np.full(WEEKS, look_.rest[key][-SCALE_WEEKS:].mean()), level - due, again - due])
+    return np.vstack([known, known.mean(axis=0)])
+
+
+def best(said: Floats, actual: Floats, scales: Floats) -> int:
+    """Return the way of the least mean absolute error, the baseline unless that is beaten clearly.
+
+    Without earlier origins it is the mean of the ways.
+
+    Args:
+        said: Shape (5, w, n, 13).
+        actual: Shape (w, n, 13).
+        scales: Shape (w, n).
+    """
+    errors = np.abs(said - actual) / scales[:, :, None]
+    live = ~np.isnan(errors)
+    if not live.any():
+        return len(WAYS) - 1
+    totals = np.where(live, errors, 0.0).sum(axis=(1, 2, 3)) / live.sum(axis=(1, 2, 3))
+    first = int(totals.argmin())
+    return first if totals[first] < (1 - MARGIN) * totals[BASELINE] else BASELINE
+
+
+def held_out(said: Floats, actual: Floats, scales: Floats) -> Floats:
+    """Return at each origin the way that the other origins would have chosen, shape (w, n, 13); arguments as :func:`best`."""
+    out = np.full_like(actual, np.nan)
+    for at in range(len(actual)):
+        others = np.arange(len(actual)) != at
+        out[at] = said[best(said[:, others], actual[others], scales[others]), at]
+    return out
+
+
 def happened(lines: pl.DataFrame, key: Key, origin: date, end: date) -> Floats:
     """Return how the balance really changed by the end of each of the thirteen weeks; NaN from ``end`` on."""
     account, currency = key
@@ -216,7 +269,9 @@ class Band:
     coverage80: float
 
 
-def bands(means: Floats, scales: Floats, forecasts: Floats, actual: Floats, scales_then: Floats) -> list[Band]:
+def bands(
+    means: Floats, scales: Floats, forecasts: Floats, actual: Floats, scales_then: Floats, *, held: Floats
+) -> list[Band]:
     """Return the intervals of some paths from the errors of the same procedure at earlier origins.
 
     Errors of a balance add up week by week, so they are pooled after division by the square root of the week's number.
@@ -227,12 +282,13 @@ def bands(means: Floats, scales: Floats, forecasts: Floats, actual: Floats, scal
         forecasts: Shape (w, n, 13): what would have been said at earlier origins; NaN where an account was too young.
         actual: Shape (w, n, 13): what happened.
         scales_then: Shape (w, n).
+        held: Shape (w, n, 13): what a way chosen without the origin would have said; the coverage is counted on it.
     """
     grown = np.sqrt(np.arange(1, WEEKS + 1))
     errors = (actual - forecasts) / scales_then[:, :, None] / grown
     made = intervals(np.zeros_like(means), scales, errors)
-    live = np.where(np.isnan(forecasts), np.nan, actual)
-    coverage = held_out_coverage(np.nan_to_num(forecasts) / grown, live / grown, scales_then)
+    live = np.where(np.isnan(held), np.nan, actual)
+    coverage = held_out_coverage(np.nan_to_num(held) / grown, live / grown, scales_then)
     tried = (~np.isnan(errors)).any(axis=2).sum(axis=0)
     low80, high80, low95, high95 = (
         means + grown * end[level] for level in (0.8, 0.95) for end in (made.lower, made.upper)
