@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from bursar.core.intake.jobs import Importer
 from bursar.core.language.service import Means
 from bursar.core.ledger import service as ledger
+from bursar.core.parties import service as parties
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.infra.web_pages import Paging
@@ -370,3 +371,37 @@ def test_a_commitment_is_fulfilled_by_its_exact_amount_near_its_day(
 
     assert bool(fulfilled([row], [promise])) is fits
     assert fulfilled([row], [promise, replace(promise, id=UUID(int=4))]) == {}
+
+
+async def test_merged_counterparties_are_one_and_undoing_makes_them_two_again(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    amounts = ("7.00", "52.00", "311.00", "15.00", "890.00")
+    seen = [(f"202609{n * n + 1:02d}", f"-{amount}", "ODD JOBS") for n, amount in enumerate(amounts)]
+    await load(importer, actor, tmp_path, [*seen, ("20260930", "-4.00", "HANDYMAN XAVER")])
+    odd, handy = await listed(importer, actor, "odd"), await listed(importer, actor, "xaver")
+    await decide(importer, actor, "Repairs", *[row.id for row in odd])
+    async with importer.db.writing(actor) as tx:
+        await stated.put_rule(
+            tx, actor, when=When(party=str(handy[0].party), size_min=90_000), category="Works", mode="suggest", place=1,
+            now=NOW,
+        )  # fmt: skip
+
+    async with importer.db.writing(actor) as tx:
+        change = await parties.merge(tx, actor, keep=odd[0].party, gone=handy[0].party, now=NOW)
+        await service.understand(tx, actor, fresh=False)
+    [merged] = await listed(importer, actor, "xaver")
+    await load(importer, actor, tmp_path, [("20261001", "-901.00", "ODD JOBS")], account="77")
+    async with importer.db.reading(actor) as tx:
+        [ruled] = [card for card in await service.queue(tx, actor) if card.size == 90_100]
+    async with importer.db.writing(actor) as tx:
+        await parties.undo(tx, actor, change=change, now=NOW)
+        await service.understand(tx, actor, fresh=False)
+    [apart] = await listed(importer, actor, "xaver")
+
+    assert (merged.stage, merged.category, merged.evidence["decided"]) == ("counterparty", "Repairs", 5)
+    assert [(one.stage, one.category) for one in ruled.top] == [("counterparty", "Repairs"), ("rule", "Works")]
+    assert apart.stage == "model"
+    async with importer.db.reading(actor) as tx:
+        same = await parties.same(tx, parties=[odd[0].party, handy[0].party])
+    assert same == {odd[0].party: odd[0].party, handy[0].party: handy[0].party}

@@ -319,6 +319,14 @@ async def current(tx: Tx, actor: Actor, *, parties: Sequence[UUID]) -> dict[UUID
     return await store.current(tx, parties)
 
 
+async def same(tx: Tx, *, parties: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Return the party that each id is today, for these ids and every other that was merged into the same parties.
+
+    It needs no right, because it tells no name; whoever keeps ids of parties joins rows by it. Undoing a merge undoes it.
+    """
+    return await store.same(tx, parties) if parties else {}
+
+
 def listing(tx: Tx, actor: Actor, *, starts: str = "") -> sa.Select[Any]:
     """Select the parties that stand for themselves, without order; ``starts`` narrows by the beginning of the name."""
     actor.must("party:read")

@@ -122,6 +122,27 @@ async def current(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, tuple[UUID, str]]:
     return {row.asked: (row.id, row.name) for row in rows}
 
 
+_SAME = sa.text(
+    """
+    with recursive up as (
+        select id, merged_into from party where org = :org and id = any(cast(:ids as uuid[]))
+        union
+        select p.id, p.merged_into from up join party p on p.org = :org and p.id = up.merged_into),
+    down as (
+        select id as root, id from up where merged_into is null
+        union all
+        select down.root, p.id from down join party p on p.org = :org and p.merged_into = down.id)
+    select id, root from down order by id limit :most
+    """
+)
+
+
+async def same(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    """Return the party that each id is today (after merges), for these ids and all others of the same parties."""
+    rows = await tx.all(_SAME, {"org": tx.org, "ids": list(ids), "most": SPELLINGS_MAX})
+    return {row.id: row.root for row in rows}
+
+
 async def names_of(tx: Tx, id_: UUID) -> list[sa.Row[Any]]:
     """Return the names of a party, at most 100,000."""
     query = (

@@ -21,6 +21,7 @@ party = tenant_table(
     _party_key("party", "merged_into"),
     sa.CheckConstraint("merged_into <> id", name="party_merged_into_check"),
     sa.Index("party_name_idx", "org", "name"),
+    sa.Index("party_merged_idx", "org", "merged_into", postgresql_where=sa.text("merged_into is not null")),
 )
 
 name = tenant_table(

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from bursar.core.audit import service as audit
 from bursar.core.ledger import service as ledger
+from bursar.core.parties import service as parties
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
@@ -18,7 +19,7 @@ from bursar.parts.banking.transactions import store as rows_store
 from bursar.parts.banking.understanding import store
 from bursar.parts.banking.understanding.opinions import store as opinions
 from bursar.parts.banking.understanding.rules import answers as rules
-from bursar.parts.banking.understanding.rules.answers import Answer, Policy, Row, Rule, Seen
+from bursar.parts.banking.understanding.rules.answers import Answer, Past, Policy, Row, Rule, Seen
 from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
 
 ROWS_A_PASS = 2_000
@@ -128,7 +129,17 @@ async def _gate(tx: Tx, actor: Actor) -> _Gate:
     least = {key: cutoff(seen, policy.error_max) for key, seen in judged.items()}
     measured = {category: rules.measured(seen) for (stage, category), seen in judged.items() if stage == "language"}
     known = {key: one for key, one in least.items() if one is not None}
-    return _Gate(policy, known, await store.rules(tx), measured, await _promises(tx, actor))
+    return _Gate(policy, known, await _rules(tx), measured, await _promises(tx, actor))
+
+
+async def _rules(tx: Tx) -> list[Rule]:
+    """Return the current rules, about the counterparties as they are today."""
+    stated = await store.rules(tx)
+    same = await parties.same(tx, parties=[UUID(rule.when.party) for rule in stated if rule.when.party])
+    today = {str(id_): str(party) for id_, party in same.items()}
+    return [
+        replace(rule, when=replace(rule.when, party=today.get(rule.when.party, rule.when.party))) for rule in stated
+    ]
 
 
 async def _promises(tx: Tx, actor: Actor) -> list[Promise]:
@@ -144,11 +155,29 @@ async def _promises(tx: Tx, actor: Actor) -> list[Promise]:
     ]  # fmt: skip
 
 
+async def _today(tx: Tx, rows: Sequence[Row], same: Mapping[UUID, UUID]) -> list[Row]:
+    """Return rows with their counterparties of today and the opinions on them."""
+    now = [replace(row, party=same.get(row.party, row.party)) if row.party else row for row in rows]
+    return await opinions.with_opinions(tx, now)
+
+
+async def _same(tx: Tx, rows: Sequence[Row]) -> dict[UUID, UUID]:
+    """Return the party of today of each counterparty of some rows, and of every other that is the same by now."""
+    return await parties.same(tx, parties=sorted({row.party for row in rows if row.party}))
+
+
+async def _known(tx: Tx, rows: Sequence[Row]) -> tuple[list[Row], list[Past]]:
+    """Return rows as of today, and the past rows of their counterparties."""
+    same = await _same(tx, rows)
+    past = await store.past_of(tx, sorted(same))
+    then = [replace(one, row=replace(one.row, party=same.get(one.row.party))) if one.row.party else one for one in past]
+    return await _today(tx, rows, same), then
+
+
 async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
     """Answer some rows, the first stage that knows; write the answers."""
-    rows = await opinions.with_opinions(tx, plain)
+    rows, past = await _known(tx, plain)
     found = rules.transfers(rows, await store.pairs(tx, [row.id for row in rows]))
-    past = await store.past_of(tx, sorted({row.party for row in rows if row.party}))
     found = fulfilled(rows, gate.promises) | found
     for stage in (rules.repeated(rows, past), rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
         found = stage | found
@@ -180,7 +209,8 @@ async def _modelled(tx: Tx, rows: Sequence[Row]) -> dict[UUID, list[Answer]]:
 
 async def _learn(tx: Tx, labelled: Sequence[tuple[Row, str]], *, unlearn: Mapping[UUID, str] | None = None) -> None:
     """Learn labelled rows in their order; what a row taught before is taken off first."""
-    rows = await opinions.with_opinions(tx, [row for row, _ in labelled])
+    plain = [row for row, _ in labelled]
+    rows = await _today(tx, plain, await _same(tx, plain))
     contexts = [contexts_of(row.case) for row in rows]
     known = await store.counts(tx, sorted({context.id for some in contexts for context in some}))
     for (row, category), some in zip(labelled, contexts, strict=True):
@@ -244,8 +274,8 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
         after={"category": category, "rows": len(found)},
         now=now,
     )
-    parties = sorted({row.party for row in found if row.party})
-    like = await store.undecided(tx, limit=ROWS_A_PASS, parties=parties) if parties else []
+    who = sorted(await parties.same(tx, parties=sorted({row.party for row in found if row.party})))
+    like = await store.undecided(tx, limit=ROWS_A_PASS, parties=who) if who else []
     return await _answer(tx, like, await _gate(tx, actor)) if like else Understood()
 
 
@@ -312,9 +342,8 @@ async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
         raise Invalid(f"1 to {CARDS_MAX} cards")
     groups = await store.cards(tx, limit=limit)
     samples = await store.facts(tx, [group.ids[0] for group in groups])
-    rows = await opinions.with_opinions(tx, list(samples.values()))
+    (rows, past), gate = await _known(tx, list(samples.values())), await _gate(tx, actor)
     first = rules.transfers(rows, await store.pairs(tx, list(samples)))
-    past, gate = await store.past_of(tx, sorted({row.party for row in rows if row.party})), await _gate(tx, actor)
     stages = (
         first,
         fulfilled(rows, gate.promises),
@@ -328,7 +357,10 @@ async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
         id_ = group.ids[0]
         said = [stage[id_] for stage in stages if id_ in stage]
         said += rules.ranked(modelled.get(id_, []), thought.get(id_))
-        top = list({answer.category: answer for answer in reversed(said)}.values())[::-1][:TOP]
+        distinct: dict[str, Answer] = {}
+        for answer in said:
+            distinct.setdefault(answer.category, answer)
+        top = list(distinct.values())[:TOP]
         cards.append(Card(group.label, group.currency, group.inflow, group.rows, int(group.size), group.ids, top))
     return cards
 
