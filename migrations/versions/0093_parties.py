@@ -6,7 +6,7 @@ Additive: one small partial index; the old version does not need it.
 from alembic import op
 
 revision = "parties_2"
-down_revision = "banking_search"
+down_revision = "banking_attachments"
 branch_labels = None
 depends_on = None
 
