@@ -218,7 +218,7 @@ def smart_importer(rows: Sequence[Payment], quarters: Sequence[str], *, trained:
     for quarter in quarters:
         first = begin_of(rows, quarter)
         known = [entry(row, names[row.truth]) for row in rows[max(0, first - trained) : first]]
-        asked = rows[first : first + SMART_ASKED]
+        asked = [row for row in rows[first : first + SMART_ASKED] if row.quarter == quarter]
         [(_, said, _, _)] = PredictPostings().hook(
             [("file", [entry(row, None) for row in asked], bank, None)], [*opened, *known]
         )

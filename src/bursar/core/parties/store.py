@@ -138,7 +138,7 @@ _SAME = sa.text(
 
 
 async def same(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    """Return the party that each id is today (after merges), for these ids and all others of the same parties."""
+    """Return the party that each id is today (after merges), for these ids and all others of the same; bounded by 100,000."""
     rows = await tx.all(_SAME, {"org": tx.org, "ids": list(ids), "most": SPELLINGS_MAX})
     return {row.id: row.root for row in rows}
 
