@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -225,6 +226,37 @@ def test_a_replaced_table_is_seen_and_answers_are_cached(tmp_path: Path) -> None
     assert _hits() - hits_before == 9
     assert fresh is not None
     assert fresh.amount == 7
+
+
+def test_threads_may_look_while_tables_are_replaced(tmp_path: Path) -> None:
+    clock = Clock()
+    known = PriceList(tmp_path, default=lambda: table(row("A", "1", instance_type="m", os="linux")), clock=clock)
+    day = date(2026, 1, 1)
+
+    def look(turn: int) -> tuple[Decimal | None, int]:
+        if turn % 10 == 0:
+            known.take(table(row("A", "1", instance_type="m", os="linux")), day=day)
+        clock.now += 10
+        found = known.price(Wanted("aws", "eu-central-1", sku="A"), on=day)
+        return found.amount if found else None, known.machines(on=day, providers=["aws"]).height
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = set(pool.map(look, range(200)))
+
+    assert seen == {(Decimal(1), 1)}
+
+
+def test_a_machine_s_id_is_that_of_its_price(tmp_path: Path) -> None:
+    facts: dict[str, object] = {"instance_type": "m", "os": "linux", "valid_from": date(2025, 7, 1)}
+    known = prices(tmp_path, row("A", "1", **facts), row("B", "2", instance_type="m", os="windows"))
+
+    table_ = known.machines(on=date(2026, 1, 1), providers=["aws"])
+
+    for one in table_.iter_rows(named=True):
+        found = known.price(Wanted("aws", "eu-central-1", instance_type="m", os=one["os"]), on=date(2026, 1, 1))
+        assert found is not None
+        assert (found.id, found.amount) == (one["id"], one["price"])
+    assert table_.height == 2
 
 
 def _hits() -> int:

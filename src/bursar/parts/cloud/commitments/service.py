@@ -37,6 +37,8 @@ FORECAST_DAYS = 365
 FAMILIES_MAX = 50
 """Most families planned for, the dearest first; the rest is named by its number."""
 
+LATELY_DAYS = 30
+
 LEVEL_MIN = 0.001
 """A commitment of less an hour, in major units, is none."""
 
@@ -292,9 +294,13 @@ def _plan(
 
 
 def _main(group: Sequence[_Family], level: float, offers: Sequence[Offered]) -> tuple[str, float]:
-    """Return the type that most is spent on, and how many of it a level reserves; no number for several families."""
-    family = group[0]
-    open_ = family.rows.filter(~pl.col("covered"))
+    """Return the type that most is spent on lately, and how many of it a level reserves; no number for several families."""
+    rows = group[0].rows
+    latest = rows["day"].max()
+    since = latest - timedelta(days=LATELY_DAYS) if isinstance(latest, date) else None
+    open_ = rows.filter(~pl.col("covered") & (pl.col("day") > since))
+    if open_.is_empty():
+        open_ = rows.filter(~pl.col("covered"))
     types = open_.group_by("instance_type").agg(pl.col("plain").sum().cast(pl.Float64)).sort("plain", descending=True)
     name = str(types["instance_type"][0])
     paid, hours = (

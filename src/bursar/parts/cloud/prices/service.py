@@ -1,6 +1,7 @@
 """Use cases: the price of something on a day, the same machine elsewhere, reading catalogues, packs for closed sites."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -80,7 +81,7 @@ class ProviderStatus:
 
 
 class PriceList:
-    """The prices of this installation, for the thread of the event loop.
+    """The prices of this installation, for any thread: comparing and advising look at whole tables beside the event loop.
 
     Args:
         folder: Where the tables lie; made when absent.
@@ -95,6 +96,7 @@ class PriceList:
         self._book: store.Book | None = None
         self._stamp: tuple[tuple[str, int], ...] = ()
         self._looked = float("-inf")
+        self._lock = threading.RLock()
         self._cache: Cache[tuple[Wanted, date], tuple[Priced | None]] = Cache(
             "prices", ttl_s=CACHE_S, size_max=CACHE_MAX, clock=clock
         )
@@ -106,11 +108,12 @@ class PriceList:
             The price whose validity covers the day, or else the nearest known one, marked as not exact; None when
             nothing is known. Never a price of 0 in place of an unknown one.
         """
-        book = self.book()
-        known = self._cache.get((wanted, on))
-        if known is None:
-            known = (book.find(wanted, on),)
-            self._cache.put((wanted, on), known)
+        with self._lock:
+            book = self.book()
+            known = self._cache.get((wanted, on))
+            if known is None:
+                known = (book.find(wanted, on),)
+                self._cache.put((wanted, on), known)
         return known[0]
 
     def compare(self, shape: Shape, *, on: date, providers: Sequence[str] = (), most: int = 50) -> pl.DataFrame:
@@ -132,20 +135,21 @@ class PriceList:
 
     def book(self) -> store.Book:
         """Return the prices in memory, read again when a table on disk was replaced."""
-        now = self._clock()
-        book = self._book
-        if book is not None and now - self._looked < STAMP_CHECK_S:
-            return book
-        self._looked = now
-        stamp = self.tables.stamp()
-        if not stamp:
-            self._fill()
+        with self._lock:
+            now = self._clock()
+            book = self._book
+            if book is not None and now - self._looked < STAMP_CHECK_S:
+                return book
+            self._looked = now
             stamp = self.tables.stamp()
-        if book is None or stamp != self._stamp:
-            book = self._book = store.Book(self.tables.all())
-            self._stamp = stamp
-            self._cache.clear()
-        return book
+            if not stamp:
+                self._fill()
+                stamp = self.tables.stamp()
+            if book is None or stamp != self._stamp:
+                book = self._book = store.Book(self.tables.all())
+                self._stamp = stamp
+                self._cache.clear()
+            return book
 
     def _fill(self) -> None:
         for provider, region, table in by_scope(checked(self._default())):
