@@ -43,7 +43,7 @@ def import_(
 ) -> int:
     """Import files, folders and s3://bucket/prefix without reviewing them."""
     from bursar import wiring
-    from bursar.cli.review import about, batch_dict
+    from bursar.cli.review import about, batch_dict, short
     from bursar.infra.clock import utc_now
     from bursar.wiring.house import sources_at
 
@@ -63,7 +63,7 @@ def import_(
     else:
         for batch in taken:
             click.echo(
-                f"{str(batch.id)[:13]}  {batch.file}  {about(batch)}{'  (known already)' if batch.already else ''}"
+                f"{short(batch.id)}  {batch.file}  {about([batch])}{'  (known already)' if batch.already else ''}"
             )
     return REFUSED_INPUT if any(batch.state.value == "refused" or batch.rows_refused for batch in taken) else OK
 
@@ -74,7 +74,7 @@ def import_(
 def batches(as_json: bool, org: str | None) -> int:
     """List what was imported, newest first."""
     from bursar import wiring
-    from bursar.cli.review import about, batch_dict
+    from bursar.cli.review import about, batch_dict, short
     from bursar.core.intake import service
 
     async def use(house: "House") -> "list[Batch]":
@@ -87,7 +87,7 @@ def batches(as_json: bool, org: str | None) -> int:
         running.print_json([batch_dict(batch) for batch in found])
         return OK
     for batch in found:
-        click.echo(f"{str(batch.id)[:13]}  {batch.state.value:<8}  {batch.file}  {about(batch)}")
+        click.echo(f"{short(batch.id)}  {batch.state.value:<8}  {batch.file}  {about([batch])}")
     if not found:
         running.talk("Nothing is imported yet. `bursar review FOLDER` imports and reviews.")
     return OK

@@ -14,6 +14,8 @@ from bursar.cli.findings import printable
 from bursar.cli.main import FAILED, OK, REFUSED_INPUT, THRESHOLD
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from bursar.core.findings.service import Kept
     from bursar.core.intake.service import Batch
     from bursar.reports.review import Review
@@ -135,7 +137,7 @@ def _read(made: "Review") -> list[str]:
     wide = min(44, max((len(name) for name, _ in shown), default=0))
     for name, group in shown:
         short = name if len(name) <= wide else "…" + name[-(wide - 1) :]
-        lines.append(f"  {short:<{wide}}  {about(group[0]) if len(group) == 1 else _about_all(group)}")
+        lines.append(f"  {short:<{wide}}  {about(group)}")
     left = sum(len(group) for _, group in groups[FILES_SHOWN:])
     if left:
         lines.append(f"  … and {left} more files (`{running.chosen.command} batches`)")
@@ -188,42 +190,41 @@ def _common(files: list[str]) -> str:
     return f"{start}*{suffixes.pop() if len(suffixes) == 1 else ''}"
 
 
-def _about_all(group: "Sequence[Batch]") -> str:
-    """Return one line about several files of one format in one folder."""
-    first = group[0]
+def about(batches: "Sequence[Batch]") -> str:
+    """Return one line about documents of one format: title, rows, totals, what ties and what was refused."""
+    first, several = batches[0], len(batches) > 1
+    if not first.format:
+        return first.problems[0].what if first.problems else "not understood"
     totals: dict[str, Decimal] = {}
-    for batch in group:
+    for batch in batches:
         for currency, amount in batch.totals.items():
             totals[currency] = totals.get(currency, Decimal(0)) + amount
-    summed = ", ".join(f"{amount:,.2f} {currency}" for currency, amount in totals.items()) or "nothing new"
-    parts = [f"{len(group)} files, {first.title}", f"{sum(batch.rows_read for batch in group):,} rows", summed]
-    refused = sum(batch.rows_refused for batch in group)
+    known, refused = sum(batch.rows_known for batch in batches), sum(batch.rows_refused for batch in batches)
+    parts = [f"{len(batches)} files, {first.title}" if several else first.title]
+    parts.append(f"{sum(batch.rows_read for batch in batches):,} rows")
+    if totals:
+        parts.append(", ".join(f"{amount:,.2f} {currency}" for currency, amount in totals.items()))
+    if known:
+        parts.append(f"{known:,} known")
     if refused:
-        parts.append(f"{refused:,} refused: `{running.chosen.command} problems`")
-    ties = [balance.ties for batch in group for balance in batch.balances if balance.ties is not None]
-    if ties:
-        parts.append("balances tie" if all(ties) else f"{ties.count(False)} balances are off")
-    return "  ".join(parts)
+        parts.append(
+            f"{refused:,} refused: `{running.chosen.command} problems{'' if several else f' {short(first.id)}'}`"
+        )
+    return "  ".join([*parts, *_tied(batches)])
 
 
-def about(batch: "Batch") -> str:
-    """Return one line about an imported document: format, rows, totals, what ties and what was refused."""
-    if not batch.format:
-        return batch.problems[0].what if batch.problems else "not understood"
-    totals = ", ".join(f"{amount:,.2f} {name}" for name, amount in batch.totals.items()) or "nothing new"
-    parts = [f"{batch.title}", f"{batch.rows_read:,} rows", totals]
-    if batch.rows_known:
-        parts.append(f"{batch.rows_known:,} known")
-    if batch.rows_refused:
-        parts.append(f"{batch.rows_refused:,} refused: `{running.chosen.command} problems {str(batch.id)[:13]}`")
-    if batch.balances:
-        off = [balance for balance in batch.balances if balance.ties is False]
-        told = [balance for balance in batch.balances if balance.ties is not None]
-        if off:
-            parts.append(f"balance off by {off[0].off:,.2f} {off[0].currency} on {off[0].account}")
-        elif told:
-            parts.append("balances tie")
-    return "  ".join(parts)
+def _tied(batches: "Sequence[Batch]") -> list[str]:
+    """Say whether the stated balances tie with the rows, where there are any."""
+    told = [balance for batch in batches for balance in batch.balances if balance.ties is not None]
+    off = [balance for balance in told if not balance.ties]
+    if len(off) == 1:
+        return [f"balance off by {off[0].off:,.2f} {off[0].currency} on {off[0].account}"]
+    return [f"{len(off)} balances are off"] if off else ["balances tie"] if told else []
+
+
+def short(batch: "UUID") -> str:
+    """Return as much of a batch's id as tells it from others."""
+    return str(batch)[:13]
 
 
 def _worth(made: "Review", currency: str | None) -> list[str]:
