@@ -212,3 +212,38 @@ def test_prices_are_packed_loaded_elsewhere_and_compared(home: Path) -> None:
     assert {one["name"]: one["fallback"] for one in json.loads(fresh.stdout)}["aws"]
     assert (broken.returncode, "no price pack" in broken.stderr) == (1, True)
     assert "BURSAR_PRICE_REGIONS" in unasked.stderr
+
+
+def test_bank_lines_are_booked_reported_tied_and_closed(home: Path) -> None:
+    path = home / "bank.ofx"
+    rows = "".join(
+        f"<STMTTRN><TRNTYPE>OTHER<DTPOSTED>2026100{n}<TRNAMT>{amount}<FITID>{n}<NAME>SHOP</STMTTRN>"
+        for n, amount in ((1, "-4.50"), (2, "100.00"))
+    )
+    path.write_text(
+        "OFXHEADER:100\nDATA:OFXSGML\nVERSION:102\nENCODING:USASCII\nCHARSET:1252\n\n<OFX><BANKMSGSRSV1><STMTTRNRS><STMTRS>"
+        "<CURDEF>EUR<BANKACCTFROM><BANKID>1<ACCTID>77<ACCTTYPE>CHECKING</BANKACCTFROM><BANKTRANLIST><DTSTART>20261001"
+        f"<DTEND>20261031{rows}</BANKTRANLIST><LEDGERBAL><BALAMT>500.00<DTASOF>20261002</LEDGERBAL></STMTRS></STMTTRNRS>"
+        "</BANKMSGSRSV1></OFX>",
+        encoding="cp1252",
+    )
+    assert bursar(home, "import", str(path)).returncode == 0
+
+    posted = json.loads(bursar(home, "books", "post", "--json").stdout)
+    trial = json.loads(bursar(home, "books", "trial", "--json").stdout)
+    income = bursar(home, "books", "income", "--since", "2026-01-01", "--until", "2026-12-31").stdout
+    ties = bursar(home, "books", "ties")
+    closed = bursar(home, "books", "close", "2026-10-31")
+    again = bursar(home, "books", "close", "2026-10-31")
+    opened = bursar(home, "books", "close", "2026-09-30", "--reopen")
+
+    assert (posted["booked"], posted["refused"]) == (2, [])
+    assert {line["code"]: line["balance"] for line in trial} == {
+        "asset:bank:77:EUR": "500.00", "equity:opening-balances:EUR": "404.50", "expense:uncategorised:EUR": "4.50",
+        "income:uncategorised:EUR": "100.00",
+    }  # fmt: skip
+    assert "95.50 EUR" in income
+    assert (ties.returncode, "ties" in ties.stdout) == (0, True)
+    assert "2 lines in it nobody decided on" in closed.stdout
+    assert again.returncode != 0
+    assert "Open from 2026-10-01 on." in opened.stdout
