@@ -30,7 +30,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, new_id
 from bursar.infra.embedded_postgres import APP, OWNER, EmbeddedPostgres
 from bursar.infra.migrate import migrate
-from bursar.infra.web_pages import Paging
+from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.parts.banking.transactions import rules, service, store
 from bursar.parts.banking.transactions.service import Filter

@@ -50,6 +50,16 @@ def test_help_names_every_command(home: Path) -> None:
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+def test_a_command_loads_no_web_framework_and_no_engine_before_it_needs_one() -> None:
+    """What every command imports decides how soon it answers."""
+    heavy = ("fastapi", "starlette", "duckdb", "sklearn", "lightgbm")
+    code = f"import sys, bursar.wiring; sys.exit(' '.join(name for name in {heavy} if name in sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(home: Path, name: str) -> None:
     done = bursar(home, name, "--help")

@@ -15,9 +15,9 @@ from bursar.core.operations.tables import objective
 from bursar.infra.db import Database
 from bursar.infra.embedded_postgres import APP, EmbeddedPostgres
 from bursar.infra.metrics import Metrics
+from bursar.infra.paging import BadCursor, pack, unpack
 from bursar.infra.web import PUBLIC, TheDb, create_app, etag, router, routes_of
 from bursar.infra.web_bodies import JSON_DEPTH_MAX
-from bursar.infra.web_pages import BadCursor, pack, unpack
 from tests.infra.webapp import SETTINGS, Effects, authenticate, client_of, small_app
 
 

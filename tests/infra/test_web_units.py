@@ -16,11 +16,11 @@ from starlette.exceptions import HTTPException
 from bursar.infra import web
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
+from bursar.infra.paging import BadCursor, pack, unpack
 from bursar.infra.web import PUBLIC, Day, In, MoneyIn, MoneyOut, Paging, router
 from bursar.infra.web_index import Index
 from bursar.infra.web_limits import tokens_of
 from bursar.infra.web_models import BIGINT_MAX
-from bursar.infra.web_pages import BadCursor, pack, unpack
 from bursar.infra.web_problems import MethodNotAllowed, NoSuchRoute, body_of, refusal_of
 from bursar.infra.web_tables import rate_limit
 from bursar.kernel.errors import Invalid, Refusal, TooLarge

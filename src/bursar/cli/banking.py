@@ -44,7 +44,7 @@ def transactions(
 ) -> int:
     """Search transactions: QUERY is words that must all occur, `offi*` a beginning; the newest first."""
     from bursar import wiring
-    from bursar.infra.web_pages import Paging
+    from bursar.infra.paging import Paging
     from bursar.parts.banking.transactions import service
 
     wanted = service.Filter(

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from bursar.infra import log
 from bursar.infra.db import SLOW_QUERY_S, Database, query_observers
 from bursar.infra.metrics import METRICS, Metrics
+from bursar.infra.paging import LIMIT_MAX, Paging
 from bursar.infra.web_context import As, Authenticator, Exchange, Here, TheDb, Traces, WebSettings, running
 from bursar.infra.web_docs import describe, docs_router
 from bursar.infra.web_edge import Edge
@@ -31,7 +32,7 @@ from bursar.infra.web_events import EVENT_STREAM, Event, LastEventId, event_stre
 from bursar.infra.web_index import Index
 from bursar.infra.web_limits import Limiter, Tokens, sweep, tokens_of
 from bursar.infra.web_models import Count, Day, In, Listed, MoneyIn, MoneyOut, Out, ProblemOut, TracedOut, Whole
-from bursar.infra.web_pages import LIMIT_MAX, Page, Paging
+from bursar.infra.web_pages import Page
 from bursar.infra.web_routes import PUBLIC, SIGNED_IN, Declared, Route, Router, router
 
 __all__ = [

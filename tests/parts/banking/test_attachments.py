@@ -11,8 +11,8 @@ import pytest
 
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
+from bursar.infra.paging import Paging
 from bursar.infra.web import WebSettings, create_app
-from bursar.infra.web_pages import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid
 from bursar.parts.banking.attachments import api, rules

@@ -14,7 +14,7 @@ from bursar.core.intake.service import BooksClosed
 from bursar.core.ledger import service as ledger
 from bursar.core.ledger.books import service as books
 from bursar.infra.db import Database, new_id
-from bursar.infra.web_pages import Paging
+from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotAllowed
 from bursar.parts.banking.posting import rules, service

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bursar.core.intake.jobs import Importer
 from bursar.infra.db import Database
-from bursar.infra.web_pages import Paging
+from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, Stale
 from bursar.parts.banking.posting import service as posting

@@ -17,7 +17,7 @@ from bursar.core.ledger import service as ledger
 from bursar.core.parties import service as parties
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
-from bursar.infra.web_pages import Paging
+from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from bursar.parts.banking.posting import service as posting

@@ -15,10 +15,10 @@ from pydantic import Field
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
+from bursar.infra.paging import Paging
 from bursar.infra.traces import Tracer
 from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, PAGE_ROWS, Form, export
-from bursar.infra.web_pages import Paging
 from bursar.kernel.errors import TooLarge
 from bursar.kernel.trace import TransactionFigure
 from bursar.parts.banking.transactions import service

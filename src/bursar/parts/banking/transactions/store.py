@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from bursar.infra.db import Tx
-from bursar.infra.web_pages import Paging
+from bursar.infra.paging import Paging
 from bursar.parts.banking.transactions.rules import Part
 from bursar.parts.banking.transactions.tables import closing, derived, own_account, split, transaction, unposted, word
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
@@ -72,20 +72,20 @@ class _Rise:
     quantity: Decimal
 
 
-def _step(prices: Floats) -> tuple[int, int] | None:
+def _step(prices: Sequence[float]) -> tuple[int, int] | None:
     """Return the last month of the old price and the first of the new one where a flat price gave way to a higher flat one.
 
-    One month in between may hold days of both.
+    One month in between may hold days of both. A dozen months are too few for arrays to pay.
     """
     length = len(prices)
     for at in range(length - AFTER_MONTHS, BEFORE_MONTHS - 1, -1):
         after = prices[at:]
-        if after.max() > after.min() * (1 + FLAT):
+        if max(after) > min(after) * (1 + FLAT):
             return None
         for gap in (1, 2):
             before = prices[max(0, at - gap - BEFORE_MONTHS + 1) : at - gap + 1]
-            flat = len(before) == BEFORE_MONTHS and before.max() <= before.min() * (1 + FLAT)
-            if flat and RISE_MIN <= after.min() / before.max() - 1 <= RISE_MAX:
+            flat = len(before) == BEFORE_MONTHS and max(before) <= min(before) * (1 + FLAT)
+            if flat and RISE_MIN <= min(after) / max(before) - 1 <= RISE_MAX:
                 return at - gap, at
     return None
 
@@ -99,7 +99,7 @@ def _rises(seen: History) -> Iterator[_Rise]:
         window = prices[row, last - length + 1 : last + 1]
         if not np.isfinite(window).all() or (window <= 0).any():
             continue
-        step = _step(window)
+        step = _step(window.tolist())
         if step is None:
             continue
         fact = seen.latest(key)
