@@ -81,11 +81,11 @@ def test_parts_are_the_whole_in_its_order(values: Floats, monkeypatch: pytest.Mo
     kept = [Kept.unpack(work(Task(chosen(whole, rows), HORIZON, WHERE, 3).pack())) for rows in parts]
     result = joined([one.result for one in reversed(kept)], whole.keys)
 
-    assert [len(rows) for rows in parts] == [5, 5, 2]
+    assert [len(rows) for rows in parts] == [4, 4, 4]
     assert result.keys == whole.keys
-    np.testing.assert_array_equal(result.mean[5:10], kept[1].result.mean)
+    np.testing.assert_array_equal(result.mean[4:8], kept[1].result.mean)
     np.testing.assert_allclose(result.weights.sum(axis=1), 1.0)
-    assert cut(panel(weekly(13, 30)), kept) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12]]
+    assert cut(panel(weekly(13, 30)), kept) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12]]
     with pytest.raises(Invalid, match="s12 was not forecast"):
         joined([one.result for one in kept], (*whole.keys, "s12"))
 

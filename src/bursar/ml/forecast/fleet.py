@@ -127,10 +127,11 @@ def cut(panel: Panel, kept: Sequence[Kept] = ()) -> list[list[int]]:
     Args:
         panel: The whole.
         kept: Parts of a trained panel: a series stays in the part it was trained in; new ones go to the last. Without
-            them the panel is cut in order, ``PART_SERIES`` at a time.
+            them the panel is cut in order into equal parts of at most ``PART_SERIES``.
     """
     if not kept:
-        return [list(range(at, min(at + PART_SERIES, len(panel)))) for at in range(0, len(panel), PART_SERIES)]
+        pieces = np.array_split(np.arange(len(panel)), -(-len(panel) // PART_SERIES))
+        return [piece.tolist() for piece in pieces]
     place = {key: part for part, one in enumerate(kept) for key in one.result.keys}
     rows: list[list[int]] = [[] for _ in kept]
     for row, key in enumerate(panel.keys):
