@@ -103,10 +103,11 @@ async def _derive(tx: Any, actor: Any, house: "House") -> None:
 @click.command()
 @click.option("--cards", "many", type=click.IntRange(1, 200), default=20, show_default=True, help="Most cards.")
 @click.option("--decide", "answers", multiple=True, metavar="ID=CATEGORY", help="Decide the card or row of an id.")
+@click.option("--keys", is_flag=True, help="Go through the cards one by one: 1 to 3, a category in words, s or q.")
 @click.option("--ask", is_flag=True, help="Ask the language model about the rest, if it is switched on; waits for it.")
 @json_option
 @org_option
-def categorise(many: int, answers: tuple[str, ...], ask: bool, as_json: bool, org: str | None) -> int:
+def categorise(many: int, answers: tuple[str, ...], ask: bool, keys: bool, as_json: bool, org: str | None) -> int:
     """Say what transactions were for; list what only a person can decide, the most money first.
 
     \b
@@ -128,6 +129,8 @@ def categorise(many: int, answers: tuple[str, ...], ask: bool, as_json: bool, or
                 done += await service.decide(tx, actor, ids=ids, category=category, now=utc_now())
         if ask:
             await _ask(house, actor)
+        if keys:
+            done += await _by_keys(house, actor, many)
         async with house.db.reading(actor) as tx:
             return done, await service.queue(tx, actor, limit=many)
 
@@ -137,13 +140,44 @@ def categorise(many: int, answers: tuple[str, ...], ask: bool, as_json: bool, or
         return OK
     running.talk(f"{done.automatic} automatic, {done.suggested} suggested, {done.learned} learned from exports.")
     for card in cards:
-        way = "in" if card.inflow else "out"
-        click.echo(
-            f"{card.ids[0]}  {Decimal(card.size) / 100:>14,.2f} {card.currency} {way:<3} {card.rows:>4} x {_plain(card.label)}"
-        )
-        for answer in card.top:
-            click.echo(f"    {answer.score:>4.0%} {answer.category}: {answer.because}")
+        _show(card)
     return OK
+
+
+def _show(card: "Card", *, aside: bool = False) -> None:
+    """Print a card with its answers; ``aside`` to stderr, where it is asked and not listed."""
+    way = "in" if card.inflow else "out"
+    click.echo(
+        f"{card.ids[0]}  {Decimal(card.size) / 100:>14,.2f} {card.currency} {way:<3} {card.rows:>4} x {_plain(card.label)}",
+        err=aside,
+    )
+    for key, answer in enumerate(card.top, 1):
+        click.echo(f" {key}  {answer.score:>4.0%} {_plain(answer.category)}: {_plain(answer.because)}", err=aside)
+
+
+async def _by_keys(house: "House", actor: Any, most: int) -> "Understood":
+    """Show the card most worth answering, take its answer, show the next; each answer re-scores the rest."""
+    from bursar.infra.clock import utc_now
+    from bursar.parts.banking.understanding import service
+
+    done, skipped = service.Understood(), set[UUID]()
+    for _ in range(most):
+        async with house.db.reading(actor) as tx:
+            cards = await service.queue(tx, actor, limit=min(len(skipped) + 1, service.CARDS_MAX))
+        card = next((one for one in cards if one.ids[0] not in skipped), None)
+        if card is None:
+            break
+        _show(card, aside=True)
+        said = click.prompt("1-3, a category, s to skip, q to stop", default="q", show_default=False, err=True).strip()
+        if said == "q":
+            break
+        if said == "s" or (said.isdigit() and not 0 < int(said) <= len(card.top)):
+            skipped.add(card.ids[0])
+            continue
+        category = card.top[int(said) - 1].category if said.isdigit() else said
+        async with house.db.writing(actor) as tx:
+            done += await service.decide(tx, actor, ids=card.ids, category=category, now=utc_now())
+    return done
 
 
 async def _ask(house: "House", actor: Any) -> None:
