@@ -296,7 +296,7 @@ class Sandbox:
 def environment() -> dict[str, str]:
     """Return the child's whole environment: thread counts, a locale, how memory is used; no setting and no secret.
 
-    Polars reads CSV in parts of 16 MiB, two ahead, and its allocator gives freed memory back within half a second: a large
+    Polars reads CSV in parts of 16 MiB, two ahead, and its allocator gives freed memory back within three seconds: a large
     bill then takes two thirds of the memory and no more CPU (``benchmarks/cloud_ingest.py``).
     """
     return {
@@ -309,7 +309,7 @@ def environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
-        "_RJEM_MALLOC_CONF": "background_thread:false,narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0",
+        "_RJEM_MALLOC_CONF": "background_thread:false,dirty_decay_ms:3000",
         "POLARS_CSV_CHUNK_SIZE": str(16 * 1024**2),
         "POLARS_CSV_CHUNK_PREFETCH_LIMIT": "2",
     }

@@ -1,6 +1,7 @@
 """Native exports of the cloud providers: exact totals of real files, and every kind of charge kept apart."""
 
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -331,3 +332,31 @@ def test_every_bill_among_the_real_files_has_exactly_one_format() -> None:
         assert format_of(shared_data(f"cloud/{path}")).name == name
     for scenario in shared_data("cloud/focus_scenarios").glob("*.csv"):
         assert format_of(scenario).name == "focus"
+
+
+STREAMED = {"map", "with-columns", "select", "filter", "simple-projection", "multi-scan[csv]", "multi-scan[ndjson]"}
+"""Steps of a physical plan that hold a part of a column at a time."""
+
+
+def steps(path: Path) -> set[str]:
+    lines = format_of(path).parse(path, options={}).lines
+    plan = lines.show_graph(engine="streaming", plan_stage="physical", raw_output=True, show=False)
+    assert plan is not None
+    return set(re.findall(r'label="([^"\\\n]*)', plan))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "focus_1_0/FOCUS-1.0/focus_sample.csv",
+        "provider_exports/aws/sample-anonymous-aws-export-dataset.csv",
+        "provider_exports/azure/sample-anonymous-ea-export-dataset.csv",
+        "provider_exports/oci/reports_cost-csv_0000000030000269.csv",
+    ],
+)
+def test_no_step_of_reading_a_bill_holds_a_whole_column(path: str) -> None:
+    assert steps(shared_data(f"cloud/{path}")) <= STREAMED
+
+
+def test_no_step_of_reading_a_report_made_here_holds_a_whole_column(tmp_path: Path) -> None:
+    assert steps(written(tmp_path, [cur_row("Usage", "1.5")])) <= STREAMED
