@@ -12,6 +12,7 @@ from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
 from bursar.infra.web import WebSettings, create_app
 from bursar.kernel.actor import Actor
+from bursar.parts.banking.cash import api as cash_api
 from bursar.parts.banking.posting import api as postings_api
 from bursar.parts.banking.transactions import api as transactions_api
 from bursar.parts.banking.understanding import api as understanding_api
@@ -37,7 +38,13 @@ async def client(db: Database, actor: Actor, tmp_path: Path) -> AsyncIterator[Cl
     )
     async with importer_in(db, tmp_path) as importer:
         await taken(importer, actor, ofx(tmp_path / "a.ofx", ROWS))
-        routers = [transactions_api.routes(importer.lake), understanding_api.r, transactions_api.r, postings_api.r]
+        routers = [
+            transactions_api.routes(importer.lake),
+            understanding_api.r,
+            transactions_api.r,
+            postings_api.r,
+            cash_api.routes(importer.lake),
+        ]
         app = create_app(settings, db, routers, gate, metrics=Metrics())
         transport = httpx2.ASGITransport(app=app)
         async with Client(transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}) as made:
@@ -136,3 +143,18 @@ async def test_rules_policy_accounts_and_closing(client: Client) -> None:
     assert refused["code"] == "period_closed"
     assert (await ask(client, "GET", "/v1/bank/closing"))["until"] == "2026-10-01"
     assert [row["account"] for row in await ask(client, "GET", "/v1/bank/accounts")] == ["42"]
+
+
+async def test_cash_is_seen_coming(client: Client) -> None:
+    await ask(client, "POST", "/v1/transactions/derive")
+    total, account = await ask(client, "GET", "/v1/cash")
+    least = {"account": "42", "currency": "USD", "least": {"amount": "5.00", "currency": "USD"}}
+    await ask(client, "PUT", "/v1/cash/least", 204, json=least)
+    await ask(client, "PUT", "/v1/cash/least", 404, json={**least, "account": "43"})
+
+    assert (total["account"], account["account"], account["known"], account["low"]) == ("", "42", False, None)
+    assert account["balance"] == {"amount": "-180.00", "currency": "USD"}
+    assert [len(account["weeks"]), account["weeks"][0]["start"], account["tried"]] == [13, "2026-10-16", 0]
+    assert await ask(client, "GET", "/v1/cash/least") == [{"account": "42", "least": least["least"]}]
+    assert await ask(client, "GET", "/v1/cash/recurring") == []
+    assert await ask(client, "GET", "/v1/cash", params={"account": "none"}) == []

@@ -11,7 +11,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
 from bursar.infra.web import As, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
 from bursar.kernel.errors import NotFound
-from bursar.kernel.money import Money
+from bursar.kernel.money import Money, exponent
 from bursar.parts.banking.cash import service
 from bursar.parts.banking.cash.rules import paths
 from bursar.parts.banking.cash.rules.paths import Flow
@@ -106,28 +106,33 @@ class LeastOut(Out):
     least: MoneyOut
 
 
+def _exact(amount: Decimal, currency: str) -> MoneyOut:
+    """Return an exact amount without the places that only a wide column has."""
+    whole = amount.normalize()
+    places = max(exponent(currency), -int(whole.as_tuple().exponent))
+    return MoneyOut(amount=f"{whole:.{places}f}", currency=currency)
+
+
 def _rounded(amount: float | Decimal, currency: str) -> MoneyOut:
     return MoneyOut.of(Money.rounded(Decimal(str(amount)), currency))
 
 
 def _week(week: Week, currency: str) -> WeekOut:
-    exact = {
-        name: MoneyOut.exact(getattr(week, name), currency) for name in ("recurring_in", "recurring_out", "committed")
-    }
+    exact = {name: _exact(getattr(week, name), currency) for name in ("recurring_in", "recurring_out", "committed")}
     names = ("rest", "balance", "lower80", "upper80", "lower95", "upper95")
     return WeekOut(start=week.start, **exact, **{name: _rounded(getattr(week, name), currency) for name in names})
 
 
 def _flow(flow: Flow) -> FlowOut:
-    amount = MoneyOut.exact(flow.amount, flow.currency)
+    amount = _exact(flow.amount, flow.currency)
     return FlowOut(account=flow.account, day=flow.day, amount=amount, label=flow.label, source=flow.source)
 
 
 def _out(one: Outlook) -> OutlookOut:
     low = LowOut(day=one.low.day, earliest=one.low.earliest, latest=one.low.latest) if one.low else None
     return OutlookOut(
-        account=one.account, currency=one.currency, balance=MoneyOut.exact(one.balance, one.currency), known=one.known,
-        on=one.on, least=MoneyOut.exact(one.limit, one.currency), low=low, runway_days=one.runway_days,
+        account=one.account, currency=one.currency, balance=_exact(one.balance, one.currency), known=one.known,
+        on=one.on, least=_exact(one.limit, one.currency), low=low, runway_days=one.runway_days,
         runway_days_min=one.runway_days_min, model=one.model, tried=one.tried,
         coverage80=None if one.coverage80 != one.coverage80 else one.coverage80,  # NaN: it cannot be told
         weeks=[_week(week, one.currency) for week in one.weeks],
@@ -139,8 +144,8 @@ def _recurring(one: Recurring) -> RecurringOut:
     recent, usual = one.amounts[-paths.AMOUNTS_LOOKED :], paths.usual_amount(one)
     return RecurringOut(
         account=one.account, label=one.label, cadence=one.cadence, times=len(one.days), next_day=paths.next_day(one),
-        usual=MoneyOut.exact(usual, one.currency), lowest=MoneyOut.exact(min(recent), one.currency),
-        highest=MoneyOut.exact(max(recent), one.currency), a_year=MoneyOut.exact(usual * one.per_year, one.currency),
+        usual=_exact(usual, one.currency), lowest=_exact(min(recent), one.currency),
+        highest=_exact(max(recent), one.currency), a_year=_exact(usual * one.per_year, one.currency),
     )  # fmt: skip
 
 
@@ -168,8 +173,7 @@ def routes(lake: Lake) -> Router:
         async with db.reading(actor) as tx:
             found = await service.least(tx, actor)
         return [
-            LeastOut(account=account, least=MoneyOut.exact(amount, currency))
-            for (account, currency), amount in found.items()
+            LeastOut(account=account, least=_exact(amount, currency)) for (account, currency), amount in found.items()
         ]
 
     @r.put("/v1/cash/least", right="bank:write", refusals=[NotFound], status_code=204)
