@@ -153,6 +153,19 @@ async def test_averages_prove_less_than_maxima(lake: Lake, db: Database, actor: 
     assert "averages" in one.evidence.formula
 
 
+async def test_measurements_imported_again_count_once(
+    lake: Lake, db: Database, actor: Actor, prices: PriceList
+) -> None:
+    cpu, memory = used("i-1", "cpu", [20.0] * 30), used("i-1", "memory", [20.0] * 30)
+    async with db.writing(actor) as tx:
+        for proof in (cpu, memory, cpu, cpu[10:]):
+            await put(lake, tx, proof, schema=UTILISATION_LINES)
+
+    [one] = of(await advised(lake, db, actor, prices, machine(), []), "rightsize")
+
+    assert "of 30 maxima" in one.evidence.formula
+
+
 async def test_another_account_or_a_committed_machine_is_not_meant(
     lake: Lake, db: Database, actor: Actor, prices: PriceList
 ) -> None:
