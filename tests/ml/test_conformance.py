@@ -7,6 +7,7 @@ from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats
 from bursar.ml.forecast.history import HISTORY_MAX
+from bursar.ml.registry import pack_arrays, unpack_arrays
 from tests.ml.data import HORIZON, MODELS, history, weekly
 
 pytestmark = pytest.mark.parametrize("name", MODELS)
@@ -159,3 +160,16 @@ def test_every_calendar_is_served(name: str, grain: Grain) -> None:
 
 def test_a_long_history_is_served(name: str) -> None:
     assert np.isfinite(predicted(name, weekly(1, HISTORY_MAX))).all()
+
+
+def test_what_was_learned_serves_in_a_new_model_through_bytes(name: str) -> None:
+    past, now = history(weekly(5, 150)), history(weekly(5, 157))
+    trained = MODELS[name]().fit(past)
+    kept = unpack_arrays(pack_arrays(trained.learned()))
+
+    fresh = MODELS[name]()
+    fresh.install(kept)
+
+    np.testing.assert_array_equal(fresh.read(now).predict(HORIZON), trained.read(now).predict(HORIZON))
+    with pytest.raises(Invalid):
+        fresh.install({"something": np.ones(2)})

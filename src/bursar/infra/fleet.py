@@ -68,6 +68,9 @@ class Fleet:
             try:
                 for done in asyncio.as_completed(running):
                     yield await done
+                await asyncio.to_thread(
+                    pool.shutdown
+                )  # nothing runs any more; the processes end before the caller goes on
             finally:
                 for one in running:
                     one.cancel()
