@@ -237,7 +237,7 @@ def happened(lines: pl.DataFrame, key: Key, origin: date, end: date) -> Floats:
     after = lines.filter(mine & pl.col("booking_date").is_between(origin, origin + timedelta(days=DAYS - 1)))
     weeks = np.array([(day - origin).days // 7 for day in after["booking_date"]], dtype=int)
     sums = np.bincount(weeks, weights=after["amount"].cast(pl.Float64).to_numpy(), minlength=WEEKS)
-    out: Floats = np.cumsum(sums)
+    out: Floats = np.cumsum(sums, dtype=float)  # without a row bincount counts in whole numbers
     out[max(0, (end - origin).days // 7) :] = np.nan
     return out
 
