@@ -224,3 +224,12 @@ def test_weeks_hold_exact_sums_and_a_total_holds_every_account() -> None:
     assert paths.expected(flows, ("", "EUR"), origin)[0] == pytest.approx(8.9)
     assert paths.expected(flows, ("b", "EUR"), origin)[0] == pytest.approx(-0.2)
     assert paths.happened(lines, ("", "EUR"), origin, origin + timedelta(days=91)).tolist()[:3] == [1.0, 3.0, 3.0]
+
+
+def test_weeks_without_a_movement_end_where_they_began() -> None:
+    schema = {"account": pl.String(), "currency": pl.String(), "booking_date": pl.Date(), "amount": pl.Decimal(38, 15)}
+
+    known = paths.happened(pl.DataFrame(schema=schema), ("a", "EUR"), date(2026, 1, 1), date(2026, 2, 1))
+
+    assert known[:4].tolist() == [0.0] * 4
+    assert np.isnan(known[4:]).all()
