@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -55,7 +56,7 @@ def content(path: Path) -> str:
 
 
 def table_sum(text: str) -> tuple[int, Decimal] | None:
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     column = next((name for name in AMOUNT_COLUMNS if rows and name in rows[0]), None)
     if column is None:
         return None
