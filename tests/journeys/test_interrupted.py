@@ -69,6 +69,10 @@ def reviewed(home: Path, exports: Path) -> tuple[dict[str, Any], float]:
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:
     """Leave out what may differ: seconds, ids of batches, and whether a document was known already."""
     kept = {name: value for name, value in answer.items() if name != "seconds"}
+    kept["worth"] = [  # each home marks its own tokens
+        {name: {**value, "trace": ""} if isinstance(value, dict) else value for name, value in total.items()}
+        for total in answer["worth"]
+    ]
     kept["batches"] = [
         {name: value for name, value in batch.items() if name not in {"id", "already"}} for batch in answer["batches"]
     ]

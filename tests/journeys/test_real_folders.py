@@ -61,7 +61,7 @@ def table_sum(text: str) -> tuple[int, Decimal] | None:
     if column is None:
         return None
     try:
-        return len(rows), sum((Decimal(row[column] or 0) for row in rows), Decimal(0))
+        return len(rows), sum((Decimal(row[column].replace(",", "") or 0) for row in rows), Decimal(0))
     except InvalidOperation:
         return None
 
