@@ -56,12 +56,12 @@ def content(path: Path) -> str:
 
 
 def table_sum(text: str) -> tuple[int, Decimal] | None:
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    rows = list(csv.DictReader(io.StringIO(re.sub(r"\r(?!\n)", " ", text), newline="")))
     column = next((name for name in AMOUNT_COLUMNS if rows and name in rows[0]), None)
     if column is None:
         return None
     try:
-        return len(rows), sum((Decimal(row[column].replace(",", "") or 0) for row in rows), Decimal(0))
+        return len(rows), sum((Decimal((row[column] or "0").replace(",", "")) for row in rows), Decimal(0))
     except InvalidOperation:
         return None
 
