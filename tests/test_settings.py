@@ -71,6 +71,25 @@ def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(refused.value.lines) == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ({"BURSAR_PRICE_REGIONS": '["gcp:europe-west1"]'}, "BURSAR_GCP_KEY must be set"),
+        ({"BURSAR_PRICE_REGIONS": '["eu-central-1"]'}, "are written as"),
+        ({"BURSAR_AWS_PRICE_SERVICES": '["AmazonRDS"]', "BURSAR_AWS_PRICE_KEY": "AKID:secret"}, "needs"),
+        ({"BURSAR_AWS_PRICE_SERVICES": '["AmazonRDS"]', "BURSAR_PRICE_REGIONS": '["aws:eu-central-1"]'}, "needs"),
+        ({"BURSAR_AWS_PRICE_KEY": "AKID"}, "ID:SECRET"),
+    ],
+)
+def test_a_price_catalogue_that_lacks_its_key_is_refused(
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, str], what: str
+) -> None:
+    given(monkeypatch, **names)
+
+    with pytest.raises(BadSettings, match=what):
+        settings.load()
+
+
 def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from a file\n", encoding="utf-8")
     given(monkeypatch, BURSAR_SECRET_FILE=str(tmp_path / "secret"))

@@ -5,6 +5,7 @@ working directory. An unknown ``BURSAR_*`` variable is refused: a misspelt setti
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ PREFIX = "BURSAR_"
 SECRET_BYTES_MIN = 32
 """Shortest master secret accepted in production, in bytes of UTF-8 text."""
 
+_PRICE_REGION = re.compile(r"(aws|azure|gcp):[a-z0-9-]+")
 _WEAK = ("secret", "password", "changeme", "example", "bursar", "test", "12345", "default")
 
 
@@ -121,6 +123,12 @@ class Settings(BaseSettings):
         description="Price catalogues read each night, as `aws:eu-central-1`, `azure:westeurope`, `gcp:europe-west1`.",
     )
     gcp_key: SecretStr | None = Field(None, description="API key for Google's price catalogue.")
+    aws_price_key: SecretStr | None = Field(
+        None, description="Access key `ID:SECRET` with the right `pricing:GetProducts`, for AWS's price query API."
+    )
+    aws_price_services: tuple[str, ...] = Field(
+        (), description="Further AWS services whose prices are asked of the query API, such as `AmazonRDS`."
+    )
     bank_feeds: tuple[str, ...] = Field(
         (), description="Bank data services that may be called: `belvo`; without it no bank service is."
     )
@@ -182,12 +190,32 @@ class Settings(BaseSettings):
         return self.local_owner and self.loopback and self.embedded and self.stage is not Stage.PROD
 
     @model_validator(mode="after")
+    def _prices_can_be_asked_for(self) -> Self:
+        """Refuse price catalogues that lack what they need, all faults at once."""
+        faults = list(_price_faults(self))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
     def _safe_in_prod(self) -> Self:
         """Refuse what is unsafe in production, all faults at once."""
         faults = list(production_faults(self)) if self.stage is Stage.PROD else []
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+
+def _price_faults(settings: Settings) -> Iterable[str]:
+    providers = {region.partition(":")[0] for region in settings.price_regions}
+    if not all(_PRICE_REGION.fullmatch(region) for region in settings.price_regions):
+        yield "BURSAR_PRICE_REGIONS are written as aws:eu-central-1, azure:westeurope or gcp:europe-west1"
+    if "gcp" in providers and settings.gcp_key is None:
+        yield "BURSAR_PRICE_REGIONS names gcp, so BURSAR_GCP_KEY must be set"
+    if settings.aws_price_services and (settings.aws_price_key is None or "aws" not in providers):
+        yield "BURSAR_AWS_PRICE_SERVICES needs BURSAR_AWS_PRICE_KEY and an aws region in BURSAR_PRICE_REGIONS"
+    if settings.aws_price_key and not all(settings.aws_price_key.get_secret_value().partition(":")):
+        yield "BURSAR_AWS_PRICE_KEY is written ID:SECRET"
 
 
 def production_faults(settings: Settings) -> Iterable[str]:

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from bursar.connectors.language import anthropic
-from bursar.connectors.prices import aws_bulk, azure_retail, gcp_catalog
+from bursar.connectors.prices import aws_bulk, aws_query, azure_retail, gcp_catalog
 from bursar.core.audit import jobs as audit_jobs
 from bursar.core.audit.service import Means as AuditMeans
 from bursar.core.findings import jobs as findings_jobs
@@ -24,6 +24,7 @@ from bursar.core.planning import jobs as planning_jobs
 from bursar.core.work import jobs as work_jobs
 from bursar.infra import mail
 from bursar.infra.anchors import Anchors
+from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Passwords
 from bursar.infra.fleet import Fleet
 from bursar.infra.http import Egress, Host
@@ -150,6 +151,11 @@ def catalogues(settings: Settings) -> list[Catalogue]:
     egress = Egress()
     if "aws" in wanted:
         found.append(aws_bulk.AwsBulk(egress.client("aws prices", allow=aws_bulk.HOSTS), wanted["aws"]))
+    if settings.aws_price_key and settings.aws_price_services:
+        key, _, secret = settings.aws_price_key.get_secret_value().partition(":")
+        client = egress.client("aws price query", allow=aws_query.HOSTS)
+        api = aws_query.AwsQuery(client, aws_query.Credentials(key, secret), clock=utc_now)
+        found.append(aws_query.QueriedServices(api, settings.aws_price_services, wanted["aws"]))
     if "azure" in wanted:
         found.append(azure_retail.AzureRetail(egress.client("azure prices", allow=azure_retail.HOSTS), wanted["azure"]))
     if "gcp" in wanted and settings.gcp_key:

@@ -11,7 +11,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirCredentials
 
-from bursar.connectors.prices.aws_query import AwsQuery, Credentials, sign
+from bursar.connectors.prices.aws_query import AwsQuery, Credentials, QueriedServices, sign
 from bursar.infra.http import Answered, NoAnswer
 from bursar.kernel.errors import Invalid
 from tests.connectors.prices.clients import as_json, no_wait, serve, talking
@@ -85,6 +85,20 @@ async def test_pages_are_followed_and_prices_are_exact() -> None:
         .headers["authorization"]
         .startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261101/us-east-1/pricing")
     )
+
+
+async def test_whole_services_of_a_region_are_a_catalogue() -> None:
+    async with talking(serve(lambda _: as_json(json.dumps({"PriceList": [product(1), product(2)]}).encode()))) as (
+        server,
+        client,
+    ):
+        api = AwsQuery(client, MINE, clock=lambda: NOW, base=server.url("/"), sleep=no_wait)
+        catalogue = QueriedServices(api, ["AmazonEC2", "AmazonRDS"], ["eu-central-1"])
+        table = await catalogue.read("eu-central-1", day=date(2026, 11, 1))
+
+        asked = [(question(one)["ServiceCode"], question(one)["Filters"][0]["Value"]) for one in server.asked]
+    assert asked == [("AmazonEC2", "eu-central-1"), ("AmazonRDS", "eu-central-1")]
+    assert table.height == 4
 
 
 async def test_reserved_terms_spread_their_upfront() -> None:

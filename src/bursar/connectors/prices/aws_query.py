@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -148,6 +148,26 @@ class AwsQuery:
                 raise _refused(reply)
             await self._sleep(THROTTLED_S * 2**attempt)
         raise NoAnswer("the AWS price API", "it throttles every request", round(THROTTLED_S * 2**THROTTLED_TRIES))
+
+
+@dataclass(frozen=True, slots=True)
+class QueriedServices:
+    """Whole services of regions as a catalogue of prices, asked of the query API.
+
+    Attributes:
+        api: The query API.
+        services: Such as ``AmazonRDS``.
+        regions: Such as ``eu-central-1``.
+    """
+
+    api: AwsQuery
+    services: Sequence[str]
+    regions: Sequence[str]
+    name: str = "aws query"
+
+    async def read(self, region: str, *, day: date) -> pl.DataFrame:
+        """Return every price of the services in a region, as of ``day``; errors as :meth:`AwsQuery.products`."""
+        return pl.concat([await self.api.products(one, {"regionCode": region}, day=day) for one in self.services])
 
 
 def _fault(reply: Reply) -> str:
