@@ -138,3 +138,20 @@ def other_actor() -> Actor:
     """Somebody with every right in another organisation."""
     who = new_id()
     return Actor(new_id(), f"person:{who}", EveryRight(), who, request_id="test")
+
+
+@contextmanager
+def spark_server() -> Iterator[str]:
+    """Give the URL of a Spark Connect server in this process, on a free port of the loopback interface."""
+    server = pytest.importorskip("pysail.spark", reason="the extra spark is not installed").SparkConnectServer()
+    server.start()
+    _, port = server.listening_address
+    yield f"sc://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sail() -> Iterator[str]:
+    """The URL of a Spark Connect server."""
+    with spark_server() as url:
+        yield url

@@ -267,25 +267,43 @@ def _spark_rows(session: Any, listed: _Listed) -> Any:
     return frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1], allowMissingColumns=True)
 
 
+_sessions: dict[str, Any] = {}
+"""The session of each Spark Connect server that this process talks to."""
+
+
 def spark_session(url: str) -> Any:
-    """Return a session of a Spark Connect server.
+    """Return a session of a Spark Connect server; one that the server does not know any more is replaced.
 
     Raises:
         Unavailable: The extra is not installed, or the server does not answer.
     """
-    try:
-        from pyspark.sql.connect.session import SparkSession
-    except ImportError as error:
-        raise Unavailable("Spark (install the extra bursar[spark])") from error
     address = urlsplit(url)
     try:
         with socket.create_connection((address.hostname or "", address.port or SPARK_PORT), CONNECT_SECONDS_MAX):
             pass
-        session = SparkSession.builder.remote(url).getOrCreate()
-        atexit.unregister(session.client._on_exit)  # noqa: SLF001  it would ask a server that is gone for ten minutes
-        session.conf.set("spark.sql.session.timeZone", "UTC")
+        try:
+            return _in_utc(_sessions.get(url) or _connected(url))
+        except Exception:  # the server was started anew; the client has no one type for that
+            return _in_utc(_connected(url))
+    except Unavailable:
+        raise
     except Exception as error:
         raise Unavailable(f"the Spark server at {url}") from error
+
+
+def _connected(url: str) -> Any:
+    """Open a session of its own: ``getOrCreate`` gives that of any other server when there is one."""
+    try:
+        from pyspark.sql.connect.session import SparkSession
+    except ImportError as error:
+        raise Unavailable("Spark (install the extra bursar[spark])") from error
+    _sessions[url] = session = SparkSession.builder.remote(url).create()
+    atexit.unregister(session.client._on_exit)  # noqa: SLF001  it would ask a server that is gone for ten minutes
+    return session
+
+
+def _in_utc(session: Any) -> Any:
+    session.conf.set("spark.sql.session.timeZone", "UTC")
     return session
 
 

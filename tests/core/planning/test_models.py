@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -54,16 +54,6 @@ class Counting(Fleet):
 def cold() -> None:
     """Nothing is cached from another test."""
     service.forget_cached()
-
-
-@pytest.fixture(scope="module")
-def sail() -> Iterator[str]:
-    server_module = pytest.importorskip("pysail.spark", reason="the extra spark is not installed")
-    server = server_module.SparkConnectServer()
-    server.start()
-    _, port = server.listening_address
-    yield f"sc://127.0.0.1:{port}"
-    server.stop()
 
 
 async def states(db: Database, actor: Actor) -> list[tuple[int, str]]:

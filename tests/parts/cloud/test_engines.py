@@ -1,5 +1,6 @@
 """Every query of the part gives equal answers on DuckDB and on a Spark Connect server (Sail)."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from sqlglot import exp
 from bursar.connectors.bills.focus import FOCUS
 from bursar.infra.db import Database
 from bursar.infra.lake import Lake
+from bursar.infra.lake_query import spark_session
 from bursar.kernel.actor import Actor
 from bursar.kernel.lines import MEASURE_LINES, UTILISATION_LINES
 from bursar.kernel.period import Period
@@ -21,21 +23,11 @@ from bursar.parts.cloud.rules.dimensions import COLUMNS, CostKind
 from bursar.parts.cloud.rules.inheritance import TagRule
 from bursar.parts.cloud.rules.queries import CostQuery
 from bursar.parts.cloud.sharing.store import measures, quantities
+from tests.conftest import spark_server
 from tests.parts.cloud.bills import MARCH, daily, line, put, put_parsed
 from tests.shared import shared_data
 
 SEPTEMBER = Period(date(2024, 9, 1), date(2024, 10, 1))
-
-
-@pytest.fixture(scope="module")
-def sail() -> Iterator[str]:
-    """The URL of a Spark Connect server in this process, on a free port of the loopback interface."""
-    server_module = pytest.importorskip("pysail.spark", reason="the extra spark is not installed")
-    server = server_module.SparkConnectServer()
-    server.start()
-    _, port = server.listening_address
-    yield f"sc://127.0.0.1:{port}"
-    server.stop()
 
 
 def questions(period: Period) -> Iterator[exp.Query]:
@@ -129,3 +121,13 @@ async def test_an_empty_lake_answers_the_same(lake: Lake, db: Database, actor: A
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake", memory_mb=256)
+
+
+def answer_of(url: str) -> int:
+    return int(spark_session(url).sql("select 6 * 7 as n").collect()[0].n)
+
+
+async def test_a_server_is_not_taken_for_one_before_it() -> None:
+    for _ in range(2):
+        with spark_server() as url:
+            assert await asyncio.to_thread(answer_of, url) == 42
