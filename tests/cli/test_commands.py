@@ -30,11 +30,11 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def bursar(home: Path, *args: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def bursar(home: Path, *args: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BURSAR_")}  # noqa: TID251
     return subprocess.run(
         [sys.executable, "-m", "bursar.cli", *args],
-        env=clean | {"BURSAR_HOME": str(home / "home")},
+        env=clean | settings | {"BURSAR_HOME": str(home / "home")},
         input=given,
         capture_output=True,
         text=True,
@@ -72,7 +72,7 @@ def test_every_command_has_help(home: Path, name: str) -> None:
     ("args", "status", "said"),
     [
         (("reviw",), 2, "review"),
-        (("review",), 2, "PATHS"),
+        (("review",), 2, "PATH..."),
         (("review", "/does/not/exist"), 2, "does not exist"),
         (("explain", "X9"), 1, "F12"),
         (("explain", "F999"), 1, "F999"),
@@ -81,6 +81,8 @@ def test_every_command_has_help(home: Path, name: str) -> None:
         (("undo",), 1, "nothing to undo"),
         (("backup",), 1, "BURSAR_BACKUP_TARGET"),
         (("key", "revoke", "none"), 1, "none"),
+        (("bank", "connect", "belvo", "--name", "x"), 1, "BURSAR_BANK_FEEDS"),
+        (("bank", "remove", "01a1f89e-71aa-77d5-bdfb-ea2a8cd2ee0b"), 1, "connection"),
     ],
 )
 def test_what_is_wrong_is_said_in_words(home: Path, args: tuple[str, ...], status: int, said: str) -> None:
@@ -88,6 +90,23 @@ def test_what_is_wrong_is_said_in_words(home: Path, args: tuple[str, ...], statu
 
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert said in done.stderr
+
+
+def test_a_bank_service_is_connected_and_its_secrets_are_not_shown(home: Path) -> None:
+    made = bursar(
+        home, "bank", "connect", "belvo", "--name", "Our banks", "--environment", "sandbox", "--json",
+        given="my-id\nmy-password\n", BURSAR_BANK_FEEDS='["belvo"]',
+    )  # fmt: skip
+    listed = bursar(home, "bank", "links", "--json")
+    gone = bursar(home, "bank", "remove", json.loads(made.stdout)["id"])
+
+    assert json.loads(made.stdout)["webhook_path"].startswith("/v1/hooks/bank/")
+    assert [(one["provider"], one["name"], one["links"]) for one in json.loads(listed.stdout)] == [
+        ("belvo", "Our banks", [])
+    ]
+    assert "my-" not in made.stdout + made.stderr + listed.stdout
+    assert "is forgotten" in gone.stdout
+    assert json.loads(bursar(home, "bank", "links", "--json").stdout) == []
 
 
 def test_a_review_goes_from_file_to_revert(home: Path) -> None:

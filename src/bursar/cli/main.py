@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "revert": ("importing:revert", "Take an import back."),
     "transactions": ("banking:transactions", "Search bank movements and payments."),
     "categorise": ("banking:categorise", "Say what transactions were for; list what only a person can decide."),
+    "bank": ("feeds:bank", "Banks through a data service: connect, pull, give a second factor."),
     "books": ("books:books", "Book bank lines into the ledger; its reports; close a period."),
     "cash": ("cash:cash", "Show balances, runway and the balance of the next thirteen weeks."),
     "cloud": ("spending:cloud", "Cloud costs, rules about who bears them, commitments."),

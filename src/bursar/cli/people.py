@@ -34,12 +34,7 @@ def user() -> None:
 @json_option
 def add(email: str, name: str, organisation: str, as_json: bool) -> int:
     """Enrol EMAIL as the owner of a new organisation; the password is asked for, or read from standard input."""
-    import sys
-
-    if sys.stdin.isatty():
-        password = click.prompt("Password (15 characters or more)", hide_input=True, confirmation_prompt=True)
-    else:
-        password = sys.stdin.readline().rstrip("\n")
+    password = running.secret("Password (15 characters or more)", twice=True)
 
     async def use(house: "House") -> str:
         from bursar.core.identity.people import service

@@ -72,6 +72,13 @@ def in_house(use: Callable[["House"], Awaitable[T]], **overrides: object) -> T:
     return asyncio.run(run())
 
 
+def secret(what: str, *, twice: bool = False) -> str:
+    """Ask for a secret, hidden and if need be ``twice`` on a terminal; else read the next line of standard input."""
+    if sys.stdin.isatty():
+        return str(click.prompt(what, hide_input=True, confirmation_prompt=twice, err=True))
+    return sys.stdin.readline().rstrip("\n")
+
+
 def talk(text: str) -> None:
     """Say something to the person (stderr), never data."""
     click.echo(text, err=True)
