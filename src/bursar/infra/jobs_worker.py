@@ -201,7 +201,8 @@ class _Crew:
         text = f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
         if isinstance(error, TimeoutError):
             text = f"TimeoutError: it took over {job.seconds:g} s"
-        log.error("job failed", job=job.name, number=ticket.number, dead=dead, error=text, exc_info=error)
+        unforeseen = None if isinstance(error, Refusal) else error
+        log.error("job failed", job=job.name, number=ticket.number, dead=dead, error=text, exc_info=unforeseen)
         await self._tell(ticket, "dead" if dead else "retry", {"error": text, "failures": failures}, job)
         return "dead" if dead else "failed"
 

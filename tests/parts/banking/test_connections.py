@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from bursar.infra.metrics import Metrics
 from bursar.infra.web import WebSettings, create_app
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotAllowed, NotFound, TooMany
-from bursar.parts.banking.connections import api, service
+from bursar.parts.banking.connections import api, jobs, service
 from bursar.parts.banking.connections.service import FeedOff, Feeds
 from bursar.wiring import feeds as wired
 from tests.connectors.test_belvo import LINK, Bank, bank, connected, movement
@@ -99,6 +100,18 @@ async def test_a_link_is_pulled_through_the_importer_and_again_adds_nothing(
     assert b"password" not in row.sealed
     assert names.count("banking.pull") == 1
     assert "banking.refresh" in names
+
+
+async def test_jobs_of_a_connection_that_was_removed_have_nothing_to_do(
+    db: Database, actor: Actor, feeds: Feeds, bank: Bank
+) -> None:
+    id_, _ = await registered(db, actor, feeds)
+    async with db.writing(actor) as tx:
+        await service.remove(tx, actor, connection=id_, now=NOW)
+    ctx: Any = SimpleNamespace(db=db, actor=lambda _: actor, tool=lambda _: feeds)
+
+    assert await jobs.links.run(ctx, org=str(actor.org), connection=str(id_)) == 0
+    assert await jobs.pull.run(ctx, org=str(actor.org), connection=str(id_), link=LINK) == {}
 
 
 async def test_a_second_factor_is_kept_told_and_given(db: Database, actor: Actor, feeds: Feeds, bank: Bank) -> None:

@@ -7,6 +7,7 @@ from bursar.core.identity.organisations import service as organisations
 from bursar.infra import jobs
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import Context, job
+from bursar.kernel.errors import NotFound
 from bursar.parts.banking.connections import service
 from bursar.parts.banking.connections.service import Feeds
 
@@ -16,7 +17,12 @@ RIGHTS = ("bank:read", "bank:write", "intake:import")
 @job("banking.links", attempts=5, seconds=300, backoff_s=30, rights=RIGHTS)
 async def links(ctx: Context, *, org: str, connection: str) -> int:
     """Read the links of a connection and queue a pull of each; safe to run twice: a queued pull is not queued again."""
-    return await service.refresh(ctx.db, ctx.actor(org), ctx.tool(Feeds), connection=UUID(connection), now=utc_now())
+    try:
+        return await service.refresh(
+            ctx.db, ctx.actor(org), ctx.tool(Feeds), connection=UUID(connection), now=utc_now()
+        )
+    except NotFound:
+        return 0  # the connection was removed while this waited
 
 
 @job("banking.pull", attempts=6, seconds=1_800, backoff_s=60, rights=RIGHTS)
@@ -25,10 +31,13 @@ async def pull(
 ) -> dict[str, int]:
     """Pull one link and import what comes; safe to run twice: the same rows are the same lines."""
     days = {name: date.fromisoformat(day) for name, day in (("since", since), ("until", until)) if day}
-    batch = await service.pull(
-        ctx.db, ctx.actor(org), ctx.tool(Feeds), connection=UUID(connection), link=link, now=utc_now(),
-        collected=collected, **days,
-    )  # fmt: skip
+    try:
+        batch = await service.pull(
+            ctx.db, ctx.actor(org), ctx.tool(Feeds), connection=UUID(connection), link=link, now=utc_now(),
+            collected=collected, **days,
+        )  # fmt: skip
+    except NotFound:
+        return {}  # the connection was removed while this waited
     return {"taken": batch.rows_taken, "known": batch.rows_known} if batch else {}
 
 
