@@ -17,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 import polars as pl
 
-from bursar.infra.lake import Lake
+from bursar.infra.db import new_id
+from bursar.infra.lake import Lake, LakeFile
+from bursar.infra.lake_place import Held
 from bursar.kernel.lines import COST_LINES
 from bursar.kernel.period import Period, add_months
 from bursar.parts.cloud import store
@@ -89,8 +90,13 @@ class Listed(Lake):
     async def files(  # noqa: D102  the signature is that of the lake
         self, tx: Any, dataset: str, *, months: Any = None, batch: Any = None
     ) -> Any:
-        del tx, dataset, batch
-        return [SimpleNamespace(path=path) for month, path in self.written if months is None or month in months]
+        del tx, batch
+        one = new_id()
+        return [
+            LakeFile(new_id(), month, one, one, "focus", 0, (), Held(path.name, path.stat().st_size, ""), 0)
+            for month, path in self.written
+            if dataset == COST_LINES.name and (months is None or month in months)
+        ]
 
 
 def write(lake: Listed, rows: int) -> None:
