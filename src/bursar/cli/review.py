@@ -74,7 +74,8 @@ def review(
     made = running.in_house(use)
     progress.clear()
     if html:
-        html.write_text(wiring.report(made, organisation="My organisation"), encoding="utf-8")
+        report = wiring.report(made, organisation=org or "My organisation", sample=running.chosen.sample)
+        html.write_text(report, encoding="utf-8")
         running.talk(f"The report is in {html}")
     if as_json:
         running.print_json(as_dict(made))

@@ -87,10 +87,12 @@ async def review(
 
 
 def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:
-    """Return the self-contained HTML report of a review."""
+    """Return the self-contained HTML report of a review; that of the sample is headed with its name and marked."""
     from bursar.reports.html import render
+    from bursar.reports.sample.company import COMPANY
 
-    return render(made_review, made_at=utc_now(), organisation=organisation, sample=sample)
+    name = COMPANY if sample else organisation
+    return render(made_review, made_at=utc_now(), organisation=name, sample=sample)
 
 
 async def standing(house: House) -> Review:
