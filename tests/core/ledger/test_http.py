@@ -1,15 +1,17 @@
 """The ledger, the books and parties as a program meets them."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import httpx2
 import pytest
 
 from bursar.core.ledger import api as ledger_api
+from bursar.core.ledger import service as ledger
 from bursar.core.ledger.books import api as books_api
 from bursar.core.parties import api as parties_api
+from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.metrics import Metrics
 from bursar.infra.web import WebSettings, create_app
@@ -92,7 +94,7 @@ async def test_refusals_are_problems_with_their_facts(client: Client) -> None:
     assert [(one["new"], one["refused"]) for one in batch.json()] == [(True, None), (False, "limit_reached")]
 
 
-async def test_holds_rates_books_and_exports(client: Client) -> None:
+async def test_holds_rates_books_and_exports(client: Client, db: Database, actor: Actor) -> None:
     cash, sales = await account(client, "cash", "asset"), await account(client, "sales", "income")
     hold = (
         await client.post(
@@ -120,11 +122,11 @@ async def test_holds_rates_books_and_exports(client: Client) -> None:
     assert (await client.get("/v1/books/groups", params={**period, "tag": "x"})).status_code == 200
     assert "s,settle" in (await client.get("/v1/books/export")).text
     assert " open Assets:Cash EUR" in (await client.get("/v1/books/export", params={"form": "beancount"})).text
-    assert (await client.post("/v1/ledger/books/close", json={"through": "2026-03-31"})).status_code == 204
+    async with db.writing(actor) as tx:
+        await ledger.close_books(tx, actor, through=date(2026, 3, 31), now=utc_now())
     assert (
         await client.post("/v1/ledger/transfers", json=transfer("x", debit=cash, credit=sales, amount="1.00"))
     ).json()["code"] == "books_closed"
-    assert (await client.post("/v1/ledger/books/reopen", json={"after": None})).status_code == 204
     assert (await client.post(f"/v1/ledger/accounts/{cash}/close")).status_code == 409
     assert [one["code"] for one in (await client.get("/v1/ledger/accounts", params={"limit": 1})).json()["data"]] == [
         "cash"

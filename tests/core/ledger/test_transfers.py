@@ -194,6 +194,8 @@ async def test_closed_books_take_no_movement(tx: Tx, actor: Actor, order: Make) 
     ) == [BooksClosed, None]
     with pytest.raises(Conflict):
         await service.close_books(tx, actor, through=date(2025, 1, 1), now=NOW)
+    with pytest.raises(Conflict, match="open already"):
+        await service.reopen_books(tx, actor, after=DAY + timedelta(days=1), now=NOW)
     await service.reopen_books(tx, actor, after=date(2025, 1, 1), now=NOW)
     assert await refused(tx, actor, order("a", "cash", "sales", 1)) == [None]
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bursar.core.intake.jobs import Importer
+from bursar.core.ledger import service as ledger
 from bursar.infra.db import Database
 from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
@@ -185,8 +186,27 @@ async def test_nothing_in_a_closed_period_changes_until_it_is_reopened(
     assert undecided == 3
     assert [row.late for row in await found(importer.db, actor)] == [False, False, False, True, False]
     assert [row.action for row in trail] == [
-        "books.closed", "books.reopened", "ledger.books_closed", "ledger.books_reopened", "transaction.annotated"
+        "ledger.books_closed", "ledger.books_reopened", "transaction.annotated"
     ]  # fmt: skip
+
+
+async def test_what_the_ledger_closes_is_closed_for_transactions_too(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await taken(importer, actor, ofx(tmp_path / "a.ofx", COFFEE))
+    await derive(importer, actor)
+    depot = await only(importer.db, actor, "depot")
+    async with importer.db.writing(actor) as tx:
+        await ledger.close_books(tx, actor, through=date(2026, 10, 31), now=NOW)
+
+    with pytest.raises(PeriodClosed, match="2026-11-01"):
+        async with importer.db.writing(actor) as tx:
+            await service.annotate(tx, actor, id_=depot.id, version=1, note="x", now=NOW)
+    async with importer.db.writing(actor) as tx:
+        assert await service.closed_until(tx, actor) == date(2026, 11, 1)
+        await ledger.reopen_books(tx, actor, after=None, now=NOW)
+        assert await service.closed_until(tx, actor) is None
+        await service.annotate(tx, actor, id_=depot.id, version=1, note="x", now=NOW)
 
 
 async def test_rights_and_organisations_are_kept(

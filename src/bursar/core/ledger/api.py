@@ -40,7 +40,7 @@ from bursar.infra.web import As, Day, In, Listed, MoneyIn, MoneyOut, Out, Page, 
 from bursar.kernel.money import Money
 from bursar.kernel.trace import LedgerFigure
 
-r = router("ledger", tag="Ledger", about="Accounts, immutable transfers between them, and closing the books.")
+r = router("ledger", tag="Ledger", about="Accounts, immutable transfers between them, and the proof of both.")
 
 ORDERS_MAX = 1_000
 """Transfers in one request."""
@@ -292,32 +292,6 @@ async def add_rate(body: RateIn, db: TheDb, actor: As) -> None:
     async with db.writing(actor) as tx:
         fact = (body.base, body.quote, body.day, Decimal(body.rate))
         await service.add_rates(tx, actor, rates=[fact], source=body.source, now=utc_now())
-
-
-class CloseIn(In):
-    """The last day of closed books."""
-
-    through: Day
-
-
-class ReopenIn(In):
-    """The last day that stays closed; null opens all books."""
-
-    after: Day | None
-
-
-@r.post("/v1/ledger/books/close", right="ledger:close", status_code=204)
-async def close_books(body: CloseIn, db: TheDb, actor: As) -> None:
-    """Close the books through a day: nothing moves money with a value date on or before it."""
-    async with db.writing(actor) as tx:
-        await service.close_books(tx, actor, through=body.through, now=utc_now())
-
-
-@r.post("/v1/ledger/books/reopen", right="ledger:reopen", status_code=204)
-async def reopen_books(body: ReopenIn, db: TheDb, actor: As) -> None:
-    """Reopen the books after a day."""
-    async with db.writing(actor) as tx:
-        await service.reopen_books(tx, actor, after=body.after, now=utc_now())
 
 
 class FaultOut(Out):

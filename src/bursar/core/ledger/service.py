@@ -281,9 +281,16 @@ async def close_books(tx: Tx, actor: Actor, *, through: date, now: datetime) -> 
 
 
 async def reopen_books(tx: Tx, actor: Actor, *, after: date | None, now: datetime) -> None:
-    """Reopen the books after a day (all of them when None); needs the right ``ledger:reopen``."""
+    """Reopen the books after a day (all of them when None).
+
+    Raises:
+        NotAllowed: The actor lacks ``ledger:reopen``.
+        Conflict: Everything after that day is open already; closing needs its own right.
+    """
     actor.must("ledger:reopen")
     head = await transfer_store.lock_head(tx, empty=chain.EMPTY)
+    if head.closed_through is None or (after is not None and after >= head.closed_through):
+        raise Conflict(f"Everything after {after} is open already" if after else "All books are open already")
     await _close_through(tx, actor, "ledger.books_reopened", before=head.closed_through, after=after, now=now)
 
 

@@ -1,7 +1,7 @@
 """Use cases of transactions: derive them from the lake, find, annotate, split, close a period."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
@@ -122,7 +122,7 @@ async def _sync(tx: Tx, actor: Actor, dataset: str, month: date, rows: pl.DataFr
 
 
 async def _add(tx: Tx, actor: Actor, dataset: str, month: date, fresh: pl.DataFrame, now: datetime) -> None:
-    until = await store.closed_until(tx)
+    until = await _closed_until(tx)
     found = list(fresh.iter_rows(named=True))
     mentions = [
         parties.Mention(
@@ -222,12 +222,23 @@ async def changeable(tx: Tx, *, id_: UUID, version: int | None = None) -> sa.Row
     row = await store.one(tx, id_, change=True)
     if row is None:
         raise NotFound("transaction", str(id_))
-    until = await store.closed_until(tx)
-    if until and row.booking_date < until:
-        raise PeriodClosed(row.booking_date, until)
+    await must_be_open(tx, [row.booking_date])
     if version is not None and row.version != version:
         raise Stale
     return row
+
+
+async def must_be_open(tx: Tx, days: Iterable[date]) -> None:
+    """Refuse with :class:`PeriodClosed` when a transaction of one of some days of booking must not change any more."""
+    until, first = await _closed_until(tx), min(days, default=date.max)
+    if until and first < until:
+        raise PeriodClosed(first, until)
+
+
+async def _closed_until(tx: Tx) -> date | None:
+    """Return the first open day: the one after the ledger's last closed day, which is the only place that says it."""
+    through = await ledger.closed_through(tx)
+    return through + timedelta(days=1) if through else None
 
 
 async def annotate(
@@ -312,52 +323,34 @@ def _told(part: Part) -> dict[str, str]:
 async def closed_until(tx: Tx, actor: Actor) -> date | None:
     """Return the day before which everything is closed; None when nothing is."""
     actor.must("transaction:read")
-    return await store.closed_until(tx)
+    return await _closed_until(tx)
 
 
 async def close(tx: Tx, actor: Actor, *, until: date, now: datetime) -> int:
-    """Close everything booked before ``until``; returns how many transactions in it nobody has decided on.
+    """Close the books before ``until``; returns how many transactions in it nobody has decided on.
 
-    Lines that are imported later into the closed period are marked ``late`` and stay as they come. The ledger's books are
-    closed with it.
+    Lines that are imported later into the closed period are marked ``late`` and stay as they come.
 
     Raises:
-        Conflict: It is closed at least as far already, or lines in it still wait to be booked.
+        Conflict: They are closed further already, or lines in it still wait to be booked.
     """
     actor.must("ledger:close")
     await store.lock(tx, shared=False, what="closing")
-    before = await store.closed_until(tx)
-    if before and until <= before:
-        raise Conflict(f"The books are closed up to {before} already")
     if await store.waiting(tx, before=until):
         raise Conflict("Lines of that period are still being booked; try again in a moment")
-    last = until - timedelta(days=1)
-    through = await ledger.closed_through(tx, lock=True)
-    if through is None or through < last:
-        await ledger.close_books(tx, actor, through=last, now=now)
-    await store.put_closing(tx, until, by=actor.name, now=now)
-    await audit.record(
-        tx, actor, action="books.closed", subject="books", before=str(before or ""), after=str(until), now=now
-    )
+    await ledger.close_books(tx, actor, through=until - timedelta(days=1), now=now)
     return await store.open_until(tx, until)
 
 
 async def reopen(tx: Tx, actor: Actor, *, until: date, now: datetime) -> None:
-    """Reopen everything booked from ``until`` on, in the ledger too.
+    """Reopen everything booked from ``until`` on.
 
     Raises:
         Conflict: It is open already.
     """
     actor.must("ledger:reopen")
     await store.lock(tx, shared=False, what="closing")
-    before = await store.closed_until(tx)
-    if before is None or until >= before:
-        raise Conflict(f"Everything from {until} on is open already")
     await ledger.reopen_books(tx, actor, after=until - timedelta(days=1), now=now)
-    await store.put_closing(tx, until, by=actor.name, now=now)
-    await audit.record(
-        tx, actor, action="books.reopened", subject="books", before=str(before), after=str(until), now=now
-    )
 
 
 async def accounts(tx: Tx, actor: Actor) -> Sequence[sa.Row[Any]]:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql as pg
 from bursar.infra.db import Tx
 from bursar.infra.paging import Paging
 from bursar.parts.banking.transactions.rules import Part
-from bursar.parts.banking.transactions.tables import closing, derived, own_account, split, transaction, unposted, word
+from bursar.parts.banking.transactions.tables import derived, own_account, split, transaction, unposted, word
 
 ROWS_A_MONTH_MAX = 5_000_000
 """Most transactions of one month of one dataset."""
@@ -318,19 +318,6 @@ async def replace_words(tx: Tx, id_: UUID, day: date, *, old: Sequence[str], new
     if fresh:
         rows = [{"org": tx.org, "word": one, "booking_date": day, "transaction": id_} for one in fresh]
         await tx.run(sa.insert(word).values(rows))
-
-
-async def closed_until(tx: Tx) -> date | None:
-    """Return the day up to which (exclusive) the books are closed."""
-    found_: date | None = await tx.scalar(sa.select(closing.c.until).where(tx.own(closing)))
-    return found_
-
-
-async def put_closing(tx: Tx, until: date, *, by: str, now: datetime) -> None:
-    """Close the books up to a day, or back to an earlier one."""
-    put = pg.insert(closing).values(org=tx.org, until=until, changed_at=now, changed_by=by)
-    fresh = {"until": until, "changed_at": now, "changed_by": by}
-    await tx.run(put.on_conflict_do_update(index_elements=["org"], set_=fresh))
 
 
 async def waiting(tx: Tx, *, before: date | None = None) -> bool:

@@ -103,15 +103,6 @@ derived = tenant_table(
 )
 """The visible files of the lake (their ids, hashed) that the transactions of a month were derived from."""
 
-closing = tenant_table(
-    "bank_closing",
-    sa.Column("until", sa.Date, nullable=False),
-    sa.Column("changed_at", INSTANT, nullable=False),
-    sa.Column("changed_by", sa.Text, nullable=False),
-    info={"one_per_org": True},
-)
-"""Everything booked before ``until`` is closed."""
-
 unposted = tenant_table(
     "bank_unposted",
     sa.Column("number", sa.BigInteger, sa.Identity(always=True), primary_key=True),

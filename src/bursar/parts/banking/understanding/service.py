@@ -286,10 +286,7 @@ async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> No
     missing = set(ids) - {row.id for row in found}
     if missing:
         raise NotFound("transaction", str(min(missing)))
-    until = await rows_store.closed_until(tx)
-    for row in found:
-        if until and row.booking_date < until:
-            raise transactions.PeriodClosed(row.booking_date, until)
+    await transactions.must_be_open(tx, [row.booking_date for row in found])
 
 
 def _verdicts(row: Any, category: str, policy: Policy, now: datetime) -> list[dict[str, Any]]:
