@@ -70,7 +70,11 @@ class BelvoFormat:
             **{name: [_text(row.get(field)) for row in rows] for name, field in _PLAIN.items()},
             "amount": [_amount(row) for row in rows],
             "status": ["pending" if row.get("status") == "PENDING" else "booked" for row in rows],
-            "counterparty_name": [_text((row.get("merchant") or {}).get("merchant_name")) for row in rows],
+            "counterparty_name": [_text(_merchant(row).get("merchant_name")) for row in rows],
+            "counterparty_ids": [
+                f"domain:{site}" if (site := "".join(str(_merchant(row).get("website") or "").split())) else None
+                for row in rows
+            ],
             "bank_id": [_text(row.get("internal_identification") or row.get("id")) for row in rows],
         }
         frame = pl.DataFrame(columns, schema_overrides={"amount": BANK_LINES.columns["amount"]}, strict=False)
@@ -106,6 +110,11 @@ def _refused(day: pl.Expr) -> pl.Expr:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def _merchant(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = row.get("merchant")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _account_name(account: object, accounts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -313,7 +313,8 @@ class Lake:
         for held in by_object(files):
             rows = _rows(paths[held[0].held.name], *held)
             frames.append(rows.with_columns(_batch_of(held).alias("batch")))
-        return pl.concat(frames, how="diagonal_relaxed").drop(PART, strict=False)
+        since = pl.LazyFrame(schema=schema.columns)  # columns that no file has yet
+        return pl.concat([*frames, since], how="diagonal_relaxed").drop(PART, strict=False)
 
     async def remove_all(self, org: UUID) -> None:
         """Delete every file of an organisation that is erased; safe to call twice."""

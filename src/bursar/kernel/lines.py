@@ -138,6 +138,7 @@ BANK_LINES = LineSchema(
         "counterparty_name": _TEXT,
         "counterparty_account": _TEXT,
         "counterparty_bank": _TEXT,
+        "counterparty_ids": _TEXT,
         "reference": _TEXT,
         "end_to_end_id": _TEXT,
         "bank_id": _TEXT,
@@ -157,7 +158,9 @@ BANK_LINES = LineSchema(
 """One movement on a bank, card or wallet account, as seen by its holder: money in is positive, money out negative.
 
 ``statement`` indexes :attr:`Parsed.statements`; ``account`` is the IBAN or the bank's account number; ``bank_id`` is the
-bank's own id of the entry (FITID, AcctSvcrRef); ``status`` is ``booked`` or ``pending``.
+bank's own id of the entry (FITID, AcctSvcrRef); ``status`` is ``booked`` or ``pending``; ``counterparty_ids`` are other
+identifiers of the counterparty, each ``scheme:value`` (vat, tax, lei, company, card_acceptor, domain, email, creditor) without
+blanks, separated by a blank.
 """
 
 PAYMENT_LINES = LineSchema(

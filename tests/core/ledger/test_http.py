@@ -137,7 +137,7 @@ async def test_parties_are_resolved_merged_and_split(client: Client) -> None:
     mentions = [
         {"name": "ACME Ltd"},
         {"name": "Acme"},
-        {"name": "ZENITH", "identifiers": [{"scheme": "vat", "value": "DE123456789"}]},
+        {"name": "ZENITH", "identifiers": [{"scheme": "vat", "value": "DE136695976"}]},
     ]
     one, same, other = (await client.post("/v1/parties/resolve", json={"mentions": mentions})).json()["parties"]
     merged = (await client.post(f"/v1/parties/{one}/merge", json={"gone": other})).json()

@@ -15,7 +15,7 @@ from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLar
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 IBAN = ("iban", "DE89370400440532013000")
-VAT = ("vat", "DE123456789")
+VAT = ("vat", "DE136695976")
 
 
 @pytest.fixture
@@ -195,3 +195,32 @@ async def test_organisations_do_not_share_parties(db: Database, actor: Actor, ot
         theirs = await resolve(tx, other_actor, Mention("ACME", (IBAN,)))
 
     assert mine != theirs
+
+
+async def test_a_number_in_the_text_joins_names_alike_and_only_suggests_others(tx: Tx, actor: Actor) -> None:
+    [leeds] = await resolve(tx, actor, Mention("Leeds Building Supplies", told=(VAT,)))
+    alike, other, *many = await resolve(
+        tx,
+        actor,
+        Mention("LEEDS BUILDING SUPPLYS", told=(VAT,)),
+        Mention("Zenith", told=(VAT,)),
+        *(Mention(f"{name} Trading", told=(VAT,)) for name in ("Quux", "Frobozz", "Xyzzy", "Plugh")),
+    )
+
+    assert alike == leeds != other
+    assert len({leeds, other, *many}) == 6
+    assert {one for one, _, _ in await suggested(tx)} | {two for _, two, _ in await suggested(tx)} == {
+        "Leeds Building Supplies",
+        "Zenith",
+        "Quux Trading",
+        "Frobozz Trading",
+    }
+
+
+async def test_accounts_of_those_who_collect_for_others_join_nobody(tx: Tx, actor: Actor) -> None:
+    shop, other = await resolve(
+        tx, actor, Mention("Bol.com via Stichting Mollie Payments", (IBAN,)), Mention("Coolblue via Mollie", (IBAN,))
+    )
+
+    assert shop != other
+    assert await suggested(tx) == []

@@ -10,6 +10,11 @@ _PARTY = {"": "name", "Pty/": "name"}
 _ACCOUNT = ("Id/IBAN", "Id/Othr/Id", "Id/PrtryAcct/Id", "Id/BBAN")
 _BANK = ("FinInstnId/BICFI", "FinInstnId/BIC", "FinInstnId/ClrSysMmbId/MmbId", "FinInstnId/Nm")
 
+_IDENTIFIED = ("Id/OrgId/Othr", "Id/PrvtId/Othr", "Id/OrgId/PrtryId")
+_NUMBERED = {"Id/OrgId/LEI": "lei", "Id/OrgId/TaxIdNb": "tax", "Id/PrvtId/TaxIdNb": "tax", "CtctDtls/EmailAdr": "email"}
+_NUMBER = {"Id": "value", "SchmeNm/Cd": "scheme", "SchmeNm/Prtry": "scheme", "IdTp": "scheme", "Issr": "issuer"}
+_CARD = {"Id/Id": "value", "Id/Tp": "type", "Id/ShrtNm": "name"}
+
 _TRANSACTION = {
     "Refs/EndToEndId": "end_to_end_id",
     "Refs/AcctSvcrRef": "tx_ref",
@@ -45,6 +50,12 @@ _TRANSACTION = {
         for deep in _PARTY
     },
     **{f"RltdPties/Ultmt{who}/{deep}Nm": f"{who.lower()}_ultimate" for who in ("Dbtr", "Cdtr") for deep in _PARTY},
+    **{
+        f"RltdPties/{who}/{deep}{path}": f"{who.lower()}_{scheme}"
+        for who in ("Dbtr", "Cdtr")
+        for deep in _PARTY
+        for path, scheme in _NUMBERED.items()
+    },
     **{f"RltdPties/{who}Acct/{path}": f"{who.lower()}_account" for who in ("Dbtr", "Cdtr") for path in _ACCOUNT},
     **{f"RltdAgts/{who}Agt/{path}": f"{who.lower()}_bank" for who in ("Dbtr", "Cdtr") for path in _BANK},
 }
@@ -108,7 +119,8 @@ _MESSAGES = {
 class Node:
     """An element we know: its children, the field its text fills, the record it opens.
 
-    ``field`` ends in ``*`` where several occurrences are joined; ``opens`` is stmt, bal, ntry or tx.
+    ``field`` ends in ``*`` where several occurrences are joined; ``opens`` is stmt, bal, ntry, tx, or the list that a
+    record of its own goes to (``dbtr_ids``, ``cdtr_ids``, ``card``).
     """
 
     children: dict[str, "Node"] = field(default_factory=dict)
@@ -128,6 +140,21 @@ def _at(root: Node, path: str) -> Node:
     return node
 
 
+def _open(root: Node, path: str, opens: str, fields: dict[str, str]) -> None:
+    node = _at(root, path)
+    node.opens = opens
+    _add(node, fields)
+
+
+def _identify(transaction: Node) -> None:
+    """Add what identifies a counterparty besides its account."""
+    for who in ("Dbtr", "Cdtr"):
+        for deep in _PARTY:
+            for path in _IDENTIFIED:
+                _open(transaction, f"RltdPties/{who}/{deep}{path}", f"{who.lower()}_ids", _NUMBER)
+    _open(transaction, "CardTx/POI", "card", _CARD)
+
+
 def _tree() -> Node:
     root = Node()
     for message, record in _MESSAGES.items():
@@ -142,6 +169,8 @@ def _tree() -> Node:
             transaction = _at(entry, "NtryDtls/TxDtls")
             transaction.opens = "tx"
             _add(transaction, _TRANSACTION)
+            _identify(transaction)
+            _open(entry, "CardTx/POI", "card", _CARD)
     return root
 
 

@@ -111,6 +111,24 @@ def joined(parts: Iterable[str], by: str = " ") -> str:
     return by.join(part.strip() for part in parts if part and part.strip())
 
 
+def identified(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return (scheme, value) pairs as ``counterparty_ids``; pairs without either are left out, an address gives its domain."""
+    told = dict.fromkeys(
+        f"{scheme}:{''.join(value.split())}" for scheme, value in pairs if scheme and value and value.strip()
+    )
+    hosts = [f"domain:{one.rpartition('@')[2]}" for one in told if one.startswith("email:") and "@" in one]
+    return " ".join(dict.fromkeys([*told, *hosts]))
+
+
+def identifiers(**columns: pl.Expr) -> pl.Expr:
+    """Return whole columns of identifiers by scheme as ``counterparty_ids``; an address gives its domain too."""
+    if "email" in columns:
+        columns["domain"] = columns["email"].str.extract(r"@(.+)$")
+    plain = {scheme: text.str.replace_all(r"\s", "") for scheme, text in columns.items()}
+    told = [pl.when(text != "").then(pl.concat_str(pl.lit(f"{scheme}:"), text)) for scheme, text in plain.items()]
+    return pl.concat_str(told, separator=" ", ignore_nulls=True)
+
+
 def described(name: str, memo: str) -> pl.Expr:
     """Return name and memo as one description; a memo that begins with the name stands alone."""
     first, second = pl.col(name).fill_null(""), pl.col(memo).fill_null("")

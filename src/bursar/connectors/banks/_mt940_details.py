@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from bursar.connectors.banks import _frame
+
 _UNIT = "\x1f"
 """Put before each structured sub-field, so that it ends where the next begins."""
 
@@ -96,5 +98,6 @@ def _columns(frame: pl.DataFrame) -> pl.DataFrame:
             pl.col("plain").str.extract(r"^([A-Z]{2}\d{2}[A-Z]{4}\d{10})\b"),
         ).alias("counterparty_account"),
         pl.coalesce(pl.when(structured & (_part(30) != "")).then(_part(30)), _slash("BIC")).alias("counterparty_bank"),
+        _frame.identifiers(creditor=pl.coalesce(_sepa(joined, "CRED"), _slash("CSID").str.strip_chars("/"))).alias("counterparty_ids"),
         pl.coalesce(_sepa(joined, "EREF"), _slash("EREF")).alias("end_to_end_id"),
     )  # fmt: skip

@@ -80,6 +80,13 @@ BANK_ROLES: dict[str, tuple[str, ...]] = {
         "bezeichnung auftragskonto", "rachunek",
     ),
     "status": ("status", "state", "estado", "statut"),
+    "creditor": ("creditor id", "glaubiger id", "glaeubiger id", "creditor identifier", "sepa creditor id", "incassant id", "ics"),
+    "vat": ("counterparty vat", "vat number", "vat id", "vat no", "merchant vat", "ust idnr", "ust id", "btw nummer", "partita iva"),
+    "tax": ("tax id", "counterparty tax id", "tax number", "cnpj", "nif", "rfc"),
+    "card_acceptor": ("card acceptor id", "merchant id", "merchant number", "mid", "acceptor id"),
+    "domain": ("merchant website", "website", "merchant url", "domain"),
+    "email": ("customer email", "from email address", "email", "payer email", "payee email", "counterparty email"),
+    "email_to": ("to email address",),
     "fee": ("fee", "fees", "total fees", "gebuhr"),
     "refunded": ("amount refunded", "refund"),
 }  # fmt: skip

@@ -36,6 +36,7 @@ _NO_MONEY = (
     "expired",
     "returned to sender",
 )
+_IDENTIFIERS = ("creditor", "vat", "tax", "card_acceptor", "domain", "email")
 _IBAN = r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b"
 _ACCOUNT_LIKE = frozenset({"balance_after", "debit", "credit", "value_date", "counterparty_account", "side"})
 
@@ -159,6 +160,7 @@ def _read_columns(shape: _Shape, options: Mapping[str, str], order: str) -> tupl
                  "transaction_code", "category", "department"):  # fmt: skip
         if role in texts:
             frame = frame.with_columns(texts[role].alias(role))
+    frame = frame.with_columns(_identifiers(texts, amount).alias("counterparty_ids"))
     words = _words(rows, shape.roles.descriptions)
     frame = frame.with_columns(words.alias("description"), _status(texts.get("status"), frame.height).alias("status"))
     frame = frame.with_columns(
@@ -172,6 +174,17 @@ def _read_columns(shape: _Shape, options: Mapping[str, str], order: str) -> tupl
     if hint:
         notes.append(f"The file names no currency; {hint} was taken (option currency)")
     return frame.with_columns(currency.alias("currency"), account.alias("account")), notes, hint
+
+
+def _identifiers(texts: Mapping[str, pl.Series], amount: pl.Series) -> pl.Series:
+    """Return the identifiers of each row's counterparty; who was paid is told by the address that the money went to."""
+    columns = {scheme: pl.lit(texts[scheme]) for scheme in _IDENTIFIERS if scheme in texts}
+    if "email_to" in texts:
+        sender = columns.get("email", pl.lit(None, dtype=pl.String))
+        columns["email"] = pl.when(pl.lit(amount) < 0).then(pl.lit(texts["email_to"])).otherwise(sender)
+    if not columns:
+        return pl.Series([None] * len(amount), dtype=pl.String)
+    return pl.select(_frame.identifiers(**columns)).to_series()
 
 
 def _words(rows: pl.DataFrame, columns: list[int]) -> pl.Series:

@@ -28,6 +28,20 @@ _SIGNATURE = re.compile(r"camt\.05[234]\.\d{3}\.\d{2}|<(?:\w+:)?BkToCstmr(?:Stmt
 _PENDING = frozenset({"PDNG", "FUTR"})
 _OPENINGS = ("OPBD", "PRCD")
 _CLOSINGS = ("CLBD",)
+_LISTS = frozenset({"dbtr_ids", "cdtr_ids", "card"})
+_SCHEMES = {
+    "TXID": "tax",
+    "VATN": "vat",
+    "VAT": "vat",
+    "COID": "company",
+    "SREN": "company",
+    "SRET": "company",
+    "KBO-BCE": "company",
+    "SEPA": "creditor",
+}
+"""Schemes of ISO 20022's external code lists, and names and issuers that banks write, to ours; any other number may be one
+that only the bank knows."""
+_ACCEPTORS = frozenset({"MERC", "ACCP"})
 Record = dict[str, Any]
 
 
@@ -130,7 +144,11 @@ class _Reader:
         if node is None:
             return
         if node.opens:
-            getattr(self, "_close_" + node.opens)(self._open.pop())
+            record = self._open.pop()
+            if node.opens in _LISTS:
+                self._open[-1].setdefault(node.opens, []).append(record)
+            else:
+                getattr(self, "_close_" + node.opens)(record)
         elif node.field:
             value = "".join(self._text).strip()
             self._text.clear()
@@ -237,14 +255,32 @@ def _row(entry: Record, part: Record, statement: int, amount: str, number: int) 
         "currency": entry.get("amount_ccy") or "",
         "status": "pending" if entry.get("status") in _PENDING else "booked",
         "description": _description(entry, part),
-        "counterparty_name": part.get(who + "_name") or part.get(who + "_ultimate") or "",
+        "counterparty_name": part.get(who + "_name") or part.get(who + "_ultimate") or _card(entry, part, "name"),
         "counterparty_account": part.get(who + "_account") or "",
         "counterparty_bank": part.get(who + "_bank") or "",
+        "counterparty_ids": _identified(entry, part, who),
         "reference": part.get("structured") or part.get("document") or part.get("cheque") or entry.get("number") or "",
         "end_to_end_id": "" if end_to_end == "NOTPROVIDED" else end_to_end,
         "bank_id": ref,
         "transaction_code": _code(part) or _code(entry),
     }
+
+
+def _card(entry: Record, part: Record, field: str) -> str:
+    """Return a fact of the card acceptor; a terminal's own number says nothing about whose it is."""
+    found = [*part.get("card", ()), *entry.get("card", ())]
+    merchants = (one for one in found if field == "name" or one.get("type") in _ACCEPTORS)
+    return next((one[field] for one in merchants if field in one), "")
+
+
+def _identified(entry: Record, part: Record, who: str) -> str:
+    numbers = part.get(who + "_ids", ())
+    told = [
+        (_SCHEMES.get((one.get("scheme") or one.get("issuer", "")).upper(), ""), one.get("value", ""))
+        for one in numbers
+    ]
+    told += [(scheme, part.get(f"{who}_{scheme}", "")) for scheme in ("lei", "tax", "email")]
+    return _frame.identified([*told, ("card_acceptor", _card(entry, part, "value"))])
 
 
 def _code(record: Record) -> str:

@@ -1,6 +1,7 @@
 """Use cases of parties: resolving mentions, merging and splitting, answering suggestions."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,9 @@ import sqlalchemy as sa
 
 from bursar.core.audit import service as audit
 from bursar.core.parties import store
-from bursar.core.parties.rules import identifiers, names
+from bursar.core.parties.rules import mentions as spelt
+from bursar.core.parties.rules import names
+from bursar.core.parties.rules.mentions import Read
 from bursar.infra.db import Tx, new_id
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
@@ -18,17 +21,12 @@ from bursar.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 MENTIONS_MAX = 1_000_000
 """Most mentions resolved by one call."""
 
+Mention = spelt.Mention
+
 NAME_CHARS_MAX = 500
 
-Facts = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """How a counterparty is written in one row: a name, and (scheme, value) identifiers; see ``rules.identifiers``."""
-
-    name: str = ""
-    identifiers: Facts = ()
+HINTED_MAX = 3
+"""Pairs that one call suggests for one identifier of a text: what many share, such as one's own VAT number, joins nobody."""
 
 
 @dataclass(slots=True)
@@ -43,13 +41,16 @@ class _Work:
     names: list[Mapping[str, Any]] = field(default_factory=list)
     identifiers: list[Mapping[str, Any]] = field(default_factory=list)
     suggestions: dict[tuple[UUID, UUID], Mapping[str, Any]] = field(default_factory=dict)
+    hinted: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 async def resolve(tx: Tx, actor: Actor, *, mentions: Sequence[Mention], now: datetime) -> list[UUID | None]:
     """Return the party of each mention, making parties that are not known yet.
 
     Identifiers decide first, in the order of their schemes; then the normalised name; then a scored match among names
-    that share a block, taken only from :data:`rules.names.CERTAIN` on. A likely pair below that becomes a suggestion.
+    that share a block, taken only from :data:`rules.names.CERTAIN` on, or from :data:`rules.names.LIKELY` on where an
+    identifier found in the text (or one that collectors lend) says the same. A likely pair below that becomes a suggestion.
+    Accounts of those who collect for others identify nobody.
 
     Args:
         tx: Writing transaction.
@@ -64,15 +65,15 @@ async def resolve(tx: Tx, actor: Actor, *, mentions: Sequence[Mention], now: dat
     if len(mentions) > MENTIONS_MAX:
         raise TooLarge("The number of mentions", MENTIONS_MAX, "mentions")
     distinct = dict.fromkeys(mentions)
-    read = {mention: (names.key_of(mention.name), _usable(mention.identifiers)) for mention in distinct}
-    keys = sorted({key for key, _ in read.values() if key})
-    pairs = sorted({pair for _, usable in read.values() for pair in usable})
+    read = {mention: Read.of(mention) for mention in distinct}
+    keys = sorted({one.key for one in read.values() if one.key})
+    pairs = sorted({pair for one in read.values() for pair in one.pairs})
     work = _Work(now, await store.by_keys(tx, keys), await store.by_identifiers(tx, pairs))
     if not _all_known(read.values(), work):
         await store.lock(tx)
         work = _Work(now, await store.by_keys(tx, keys), await store.by_identifiers(tx, pairs))
         await _fill_index(tx, work, [key for key in keys if key not in work.known_names])
-    answers = {mention: _party_of(work, mention.name, key, usable) for mention, (key, usable) in read.items()}
+    answers = {mention: _party_of(work, mention.name, one) for mention, one in read.items()}
     await store.add_parties(tx, work.parties)
     await store.add_names(tx, work.names)
     blocks = [{"block": block, "key": row["key"]} for row in work.names for block in names.blocks_of(row["key"])]
@@ -82,20 +83,10 @@ async def resolve(tx: Tx, actor: Actor, *, mentions: Sequence[Mention], now: dat
     return [answers[mention] for mention in mentions]
 
 
-def _usable(facts: Facts) -> Facts:
-    order = {scheme: place for place, scheme in enumerate(identifiers.SCHEMES)}
-    normal = {(scheme, value): identifiers.normal(scheme, value) for scheme, value in facts if scheme in order}
-    return tuple(
-        sorted(
-            {(scheme, kept) for (scheme, _), kept in normal.items() if kept}, key=lambda pair: (order[pair[0]], pair[1])
-        )
-    )
-
-
-def _all_known(read: Any, work: _Work) -> bool:
+def _all_known(read: Iterable[Read], work: _Work) -> bool:
     return all(
-        (not key or key in work.known_names) and all(pair in work.known_identifiers for pair in usable)
-        for key, usable in read
+        (not one.key or one.key in work.known_names) and all(pair in work.known_identifiers for pair in one.pairs)
+        for one in read
     )
 
 
@@ -106,26 +97,32 @@ async def _fill_index(tx: Tx, work: _Work, unknown: Sequence[str]) -> None:
         work.known_names[key] = party
 
 
-def _party_of(work: _Work, written: str, key: str, usable: Facts) -> UUID | None:
+def _party_of(work: _Work, written: str, read: Read) -> UUID | None:
     """Decide one mention; what it teaches is added to ``work``."""
-    if not key and not usable:
+    key = read.key
+    if not key and not read.usable:
         return None
-    identified = [work.known_identifiers[pair] for pair in usable if pair in work.known_identifiers]
+    identified = [work.known_identifiers[pair] for pair in read.usable if pair in work.known_identifiers]
+    hinted = {work.known_identifiers[pair]: pair for pair in read.hints if pair in work.known_identifiers}
     named = work.known_names.get(key) if key else None
     if identified:
         party = identified[0]
         for other in {*identified[1:], *([named] if named else [])} - {party}:
             _suggest(work, party, other, 0.9, "they share a name or an identifier")
     else:
-        party = named or _by_likeness(work, written, key)
-    _learn(work, party, written, key, usable)
+        party = named or _by_likeness(work, written, key, hinted)
+    for other, (scheme, value) in hinted.items():
+        if other != party and work.hinted[scheme, value] < HINTED_MAX:
+            work.hinted[scheme, value] += 1
+            _suggest(work, party, other, 0.8, f"both are written with the {scheme} number {value}")
+    _learn(work, party, written, read)
     return party
 
 
-def _by_likeness(work: _Work, written: str, key: str) -> UUID:
+def _by_likeness(work: _Work, written: str, key: str, hinted: Collection[UUID]) -> UUID:
     """Return the party of a name not met before: that of a name alike with certainty, else a new one."""
     best, score = work.index.best(key, names.blocks_of(key)) if key else ("", 0.0)
-    if score >= names.CERTAIN:
+    if score >= names.CERTAIN or (score >= names.LIKELY and work.known_names[best] in hinted):
         return work.known_names[best]
     party = new_id()
     work.parties.append(
@@ -141,7 +138,8 @@ def _by_likeness(work: _Work, written: str, key: str) -> UUID:
     return party
 
 
-def _learn(work: _Work, party: UUID, written: str, key: str, usable: Facts) -> None:
+def _learn(work: _Work, party: UUID, written: str, read: Read) -> None:
+    key = read.key
     if key and key not in work.known_names:
         blocks = names.blocks_of(key)
         source = "import" if any(row["id"] == party for row in work.parties[-1:]) else "certain"
@@ -156,7 +154,7 @@ def _learn(work: _Work, party: UUID, written: str, key: str, usable: Facts) -> N
                 "added_at": work.now,
             }
         )
-    for scheme, value in usable:
+    for scheme, value in read.pairs:
         if (scheme, value) not in work.known_identifiers:
             work.known_identifiers[scheme, value] = party
             work.identifiers.append({"scheme": scheme, "value": value, "party": party, "added_at": work.now})

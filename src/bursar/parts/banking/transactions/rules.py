@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from hashlib import blake2b
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import polars as pl
@@ -96,6 +96,43 @@ def _text(name: str) -> pl.Expr:
     return pl.col(name).fill_null("").str.replace_all("\x00", "\ufffd", literal=True)
 
 
+_MARKED = r"(?i)\b(?:vat|ust|uid|tva|btw|iva|nif|cif|mwst|moms)\b[^\n]{0,16}?\b([a-z]{2,3}[-. ]?[0-9a-z](?:[.-]?[0-9a-z]){6,12})\b"
+_SITE = (
+    r"(?i)(?:^|[\s*/(,:@])(?:(?:https?://|www\.)((?:[a-z0-9-]{2,40}\.){1,3}[a-z]{2,6})|((?:[a-z0-9-]{2,40}\.){1,3}"
+    r"(?:com|net|org|io|eu|app|dev|cloud|shop|store|online|info|biz|com\.[a-z]{2}|co\.uk|org\.uk)))\b"
+)
+"""A bare site counts under endings only that are no words: in Inv.no and Pago.de somebody forgot a blank."""
+
+
+def told() -> pl.Expr:
+    """Return what the text itself tells of the counterparty: a number marked as a VAT number, a site; as ``scheme:value``."""
+    text = pl.concat_str(_text("counterparty_name"), pl.lit("\n"), _text("description"))
+    number = text.str.extract(_MARKED)
+    site = pl.coalesce(text.str.extract(_SITE, 1), text.str.extract(_SITE, 2)).str.to_lowercase()
+    parts = [
+        pl.concat_str(pl.lit("domain:"), site),
+        pl.concat_str(pl.lit("vat:"), number.str.replace_all(r"[-. ]", "")),
+    ]
+    return pl.concat_str(parts, separator=" ", ignore_nulls=True)
+
+
+def pairs_of(told: str) -> tuple[tuple[str, str], ...]:
+    """Return (scheme, value) of identifiers written ``scheme:value`` with blanks between."""
+    return tuple((scheme, value) for scheme, _, value in (one.partition(":") for one in told.split()) if value)
+
+
+_IBAN = re.compile(r"[A-Z]{2}\d{2}")
+
+
+def stated(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the identifiers that a row's own fields state of its counterparty; an account counts with its bank only."""
+    account, bank = row["counterparty_account"], row["counterparty_bank"]
+    found = [("iban", account)] if account else []
+    found += [("account", f"{bank}:{account}")] if bank and account and not _IBAN.match(account) else []
+    found += [("supplier", row["supplier_id"])] if row["supplier_id"] else []
+    return (*found, *pairs_of(row["counterparty_ids"]))
+
+
 def bank_rows(lines: pl.LazyFrame) -> pl.DataFrame:
     """Return the transactions of bank lines: the columns of :data:`COLUMNS` and ``_key``."""
     return (
@@ -112,6 +149,9 @@ def bank_rows(lines: pl.LazyFrame) -> pl.DataFrame:
             _text("description").alias("description"),
             _text("counterparty_name").alias("counterparty_name"),
             _text("counterparty_account").alias("counterparty_account"),
+            _text("counterparty_bank").alias("counterparty_bank"),
+            _text("counterparty_ids").alias("counterparty_ids"),
+            told().alias("told"),
             pl.coalesce(_text("reference").replace("", None), _text("end_to_end_id")).alias("reference"),
             _text("category").alias("source_category"),
             _text("department").alias("source_department"),
@@ -139,7 +179,8 @@ def payment_rows(lines: pl.LazyFrame) -> pl.DataFrame:
             payee_label().str.replace_all("\x00", "\ufffd", literal=True).alias("label"),
             _text("description").alias("description"),
             "counterparty_name",
-            pl.lit("").alias("counterparty_account"),
+            *[pl.lit("").alias(name) for name in ("counterparty_account", "counterparty_bank", "counterparty_ids")],
+            pl.concat_str(pl.lit("vat:"), _text("supplier_id")).alias("told"),
             _text("reference").alias("reference"),
             _text("category").alias("source_category"),
             _text("department").alias("source_department"),

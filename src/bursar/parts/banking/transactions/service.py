@@ -125,12 +125,7 @@ async def _add(tx: Tx, actor: Actor, dataset: str, month: date, fresh: pl.DataFr
     until = await _closed_until(tx)
     found = list(fresh.iter_rows(named=True))
     mentions = [
-        parties.Mention(
-            row["counterparty_name"] or row["label"],
-            (("iban", row["counterparty_account"]), ("supplier", row["supplier_id"]))
-            if row["counterparty_account"] or row["supplier_id"]
-            else (),
-        )
+        parties.Mention(row["counterparty_name"] or row["label"], rules.stated(row), rules.pairs_of(row["told"]))
         for row in found
     ]
     who = await parties.resolve(tx, actor, mentions=mentions, now=now)
