@@ -133,8 +133,17 @@ def test_doctor_says_that_all_is_well(home: Path) -> None:
     checks = {check["check"]: check["ok"] for check in json.loads(done.stdout)}
 
     assert done.returncode == 0
-    assert [checks[name] for name in ("database", "jobs", "mails", "tenancy")] == [True] * 4
+    assert [checks[name] for name in ("database", "clock", "jobs", "mails", "tenancy")] == [True] * 5
     assert checks["mail"] is None
+
+
+def test_doctor_names_the_setting_behind_a_fault(home: Path) -> None:
+    done = bursar(home, "doctor", BURSAR_SMTP_URL="smtp://127.0.0.1:1")
+    [mail] = [line for line in done.stdout.splitlines() if " mail " in line]
+
+    assert done.returncode == 1
+    assert mail.startswith("XX")
+    assert mail.endswith("check BURSAR_SMTP_URL")
 
 
 def test_an_unknown_setting_stops_everything_with_its_name(home: Path) -> None:

@@ -18,6 +18,7 @@ from bursar.infra.metrics import Metrics
 from bursar.infra.paging import BadCursor, pack, unpack
 from bursar.infra.web import PUBLIC, TheDb, create_app, etag, router, routes_of
 from bursar.infra.web_bodies import JSON_DEPTH_MAX
+from bursar.infra.web_problems import FLAWS_MAX
 from tests.infra.webapp import SETTINGS, Effects, authenticate, client_of, small_app
 
 
@@ -85,6 +86,25 @@ async def test_an_invalid_parameter_is_named(writer: httpx2.AsyncClient) -> None
     document = problem(await writer.get("/v1/things?limit=201"), 422, "invalid_request")
 
     assert document["errors"][0]["parameter"] == "limit"
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "hint"),
+    [
+        ("limt=5", "limt", "did you mean limit?"),
+        ("limit=5&limit=6", "limit", "only once"),
+        ("nonsense=", "nonsense", "no such parameter"),
+        ("&".join(f"p{n}=1" for n in range(FLAWS_MAX + 9)), "p0", "no such parameter"),
+    ],
+)
+async def test_a_stray_parameter_is_refused_and_not_left_out_in_silence(
+    writer: httpx2.AsyncClient, query: str, parameter: str, hint: str
+) -> None:
+    document = problem(await writer.get(f"/v1/things?{query}"), 422, "invalid_request")
+
+    assert document["errors"][0]["parameter"] == parameter
+    assert hint in document["errors"][0]["detail"]
+    assert len(document["errors"]) <= FLAWS_MAX
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import socket
 import threading
 import time
@@ -111,6 +112,28 @@ async def test_a_refused_upload_closes_the_connection(db: Database) -> None:
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer.lower()
     assert effects.runs == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"BREW /v1/things HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /v1/things?" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /v1/things HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+    ],
+    ids=["no method of HTTP", "long address", "two lengths", "TLS"],
+)
+async def test_what_is_no_request_is_refused_with_a_problem(db: Database, sent: bytes) -> None:
+    async with listening(small_app(db, Effects())) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        writer.close()
+
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert json.loads(body)["code"] == "malformed_request"
 
 
 async def test_a_body_cut_short_does_nothing(db: Database) -> None:

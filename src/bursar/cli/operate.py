@@ -185,22 +185,28 @@ def _local_checks(settings: "Settings") -> list[Check]:
 
 
 async def _remote_checks(settings: "Settings") -> list[Check]:
-    used: list[tuple[str, bool, Callable[[], Awaitable[str]]]] = [
-        ("mail", settings.smtp_url is not None, lambda: _smtp(settings)),
-        ("S3", bool(settings.s3_bucket), lambda: _s3(settings)),
-        ("price catalogues", bool(settings.stage == "prod"), _prices),
-        ("language model", settings.anthropic_key is not None, lambda: _model(settings)),
+    from bursar.settings import Stage
+
+    used: list[tuple[str, bool, Callable[[], Awaitable[str]], str]] = [
+        ("mail", settings.smtp_url is not None, lambda: _smtp(settings), "BURSAR_SMTP_URL"),
+        ("S3", bool(settings.s3_bucket), lambda: _s3(settings), "BURSAR_S3_BUCKET and the keys of AWS"),
+        ("price catalogues", settings.stage is Stage.PROD, _prices, "BURSAR_STAGE=prod and the way out to HTTPS"),
+        ("language model", settings.anthropic_key is not None, lambda: _model(settings), "BURSAR_ANTHROPIC_KEY"),
     ]
     found = await _database_checks(settings)
-    for name, wanted, check in used:
+    for name, wanted, check, hangs_on in used:
         if not wanted:
-            found.append((name, None, "not configured"))
+            found.append((name, None, f"not used; hangs on {hangs_on}"))
             continue
         try:
             found.append((name, True, await check()))
         except Exception as error:  # whatever a check meets is what the person must read
-            found.append((name, False, f"{type(error).__name__}: {error}"[:300]))
+            found.append((name, False, f"{_met(error)}; check {hangs_on}"))
     return found
+
+
+def _met(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 async def _database_checks(settings: "Settings") -> list[Check]:
@@ -223,13 +229,14 @@ async def _database_checks(settings: "Settings") -> list[Check]:
             taken = time.perf_counter() - began
             waiting = await operations.waiting_for_somebody(house.db)
     except Exception as error:  # whatever it meets is what the person must read
-        return [("database", False, f"{type(error).__name__}: {error}"[:300])]
+        hangs_on = "BURSAR_HOME" if settings.embedded else "BURSAR_DATABASE_URL"
+        return [("database", False, f"{_met(error)}; check {hangs_on}")]
     kind, skew = "embedded" if settings.embedded else "own", abs((now - utc_now()).total_seconds())
-    says = f"{kind} PostgreSQL {version}, schema current, answered in {taken:.1f} s"
-    if skew > CLOCK_SKEW_S_MAX:
-        says = f"its clock differs by {skew:.0f} s from this machine's; synchronise both (NTP)"
+    apart = f"{skew:.1f} s between the database and this machine"
+    together = skew <= CLOCK_SKEW_S_MAX
     return [
-        ("database", skew <= CLOCK_SKEW_S_MAX, says),
+        ("database", True, f"{kind} PostgreSQL {version}, schema current, answered in {taken:.1f} s"),
+        ("clock", together, apart if together else f"{apart}; synchronise both (NTP)"),
         *((check.name, check.ok, check.detail) for check in waiting),
     ]
 

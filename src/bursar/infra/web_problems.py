@@ -44,6 +44,13 @@ class MalformedAddress(Refusal):
 
 
 @dataclass(eq=False)
+class MalformedRequest(Refusal):
+    """The request is not HTTP as this server reads it, or its head is longer than 64 KiB."""
+
+    status: ClassVar[int] = 400
+
+
+@dataclass(eq=False)
 class NoSuchRoute(Refusal):
     """There is no {path} on this server; /docs lists what there is."""
 

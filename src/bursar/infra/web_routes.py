@@ -6,12 +6,16 @@ right or a description fails at import. Routes are collected in order; :func:`bu
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from fastapi import params
 from fastapi.datastructures import Default, DefaultPlaceholder
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,8 +24,11 @@ from bursar.infra.web_bodies import ReadRequest
 from bursar.infra.web_context import with_given
 from bursar.infra.web_etags import IF_MATCH
 from bursar.infra.web_models import ProblemOut
-from bursar.infra.web_problems import MEDIA_TYPE
+from bursar.infra.web_problems import FLAWS_MAX, MEDIA_TYPE
 from bursar.kernel.errors import Refusal
+
+if TYPE_CHECKING:
+    from fastapi._compat import ModelField
 
 PUBLIC = "public"
 """Right of a route that anyone may use, signed in or not; the handler has no actor unless it asks for one."""
@@ -68,15 +75,47 @@ class Route(APIRoute):
     takes_json: bool
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler; a JSON body is the one the edge has parsed."""
+        """Return FastAPI's handler; a JSON body is the one the edge has parsed, and no query parameter is ignored."""
         handler = super().get_route_handler()
-        if not _takes_json(self):
-            return handler
+        takes_json = _takes_json(self)
+        asked = {each.alias: _takes_many(each.field_info.annotation) for each in _query_fields(self)}
 
         async def with_read_body(request: Request) -> Response:
-            return await handler(ReadRequest(request.scope, request.receive))
+            if request.scope["query_string"] and self.declared.right != PUBLIC:  # others append to public links
+                _refuse_stray(request, asked)
+            return await handler(ReadRequest(request.scope, request.receive) if takes_json else request)
 
         return with_read_body
+
+
+def _query_fields(route: APIRoute) -> "list[ModelField]":
+    return [each for each in get_flat_params(route.dependant) if isinstance(each.field_info, params.Query)]
+
+
+def _takes_many(annotation: Any) -> bool:
+    """Tell whether a parameter of this type may be repeated: a list, set or tuple, or a union or note that holds one."""
+    origin = get_origin(annotation)
+    return origin in {list, set, frozenset, tuple} or any(map(_takes_many, get_args(annotation)))
+
+
+def _refuse_stray(request: Request, asked: Mapping[str, bool]) -> None:
+    """Raise on a query parameter that is unknown or given twice: a filter left out in silence gives a wrong sum."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    stray = [name for name, times in given.items() if name not in asked or (times > 1 and not asked[name])]
+    if stray:
+        raise RequestValidationError(
+            [
+                {"type": "extra_forbidden", "loc": ("query", name), "msg": _stray_text(name, asked), "input": None}
+                for name in stray[:FLAWS_MAX]
+            ]
+        )
+
+
+def _stray_text(name: str, asked: Mapping[str, bool]) -> str:
+    if name in asked:
+        return "It may be given only once"
+    near = get_close_matches(name, asked, n=1)
+    return f"There is no such parameter; did you mean {near[0]}?" if near else "There is no such parameter"
 
 
 def _takes_json(route: APIRoute) -> bool:

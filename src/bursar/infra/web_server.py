@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bursar.infra.web_events import stop_streams
+from bursar.infra.web_headers import request_id
+from bursar.infra.web_problems import MEDIA_TYPE, MalformedRequest, body_of
 
 COLLECT_AFTER = 50_000
 """New objects after which Python looks for cycles, instead of 700: requests make many objects and few cycles."""
@@ -28,6 +31,17 @@ def draining() -> bool:
     return bool(_stopping)
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol; what is not even a request is refused in the words of every other refusal."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words for every flaw are the same
+        """Answer with a problem document and end the connection."""
+        body = body_of(MalformedRequest(), request_id=request_id(None))
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode("ascii") + body)
+        self.transport.close()
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that is not ready for a while before it stops, and whose stop does not wait for event streams.
 
@@ -38,6 +52,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, config: uvicorn.Config, *, drain_s: float = 0.0) -> None:
+        config.http = Protocol
         super().__init__(config)
         self._drain_s = drain_s
 

@@ -11,7 +11,7 @@ from bursar.core.intake.service import Batch, BatchState
 from bursar.core.planning import service as planning
 from bursar.infra import jobs, log
 from bursar.infra.clock import utc_now
-from bursar.infra.db import Tx
+from bursar.infra.db import Database, Tx
 from bursar.kernel.errors import Refusal
 from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
@@ -24,15 +24,20 @@ FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cash.KINDS, *cloud.KINDS, *pl
 """Every kind of finding the advisors raise."""
 
 
-async def advise(house: House, org: UUID) -> tuple[str, ...]:
+async def advise(house: House, org: UUID, *, db: Database | None = None) -> tuple[str, ...]:
     """Run every advisor on the facts of an organisation and bring its inbox up to date.
 
     Advisors are independent: one that fails leaves its own findings as they were and is named in the answer.
 
+    Args:
+        house: The running house.
+        org: Id of the organisation.
+        db: The database as the caller may use it, such as a job's; the house's by default.
+
     Returns:
         A sentence about each advisor that failed; empty when all is well.
     """
-    actor, now = producer(org), utc_now()
+    actor, now, db = producer(org), utc_now(), db or house.db
     advisors: tuple[tuple[str, tuple[str, ...], Callable[[Tx], Awaitable[list[Finding]]]], ...] = (
         ("banking", banking.KINDS, lambda tx: banking.advise(tx, actor, lake=house.lake)),
         ("cloud", cloud.KINDS, lambda tx: cloud.advise(tx, actor, lake=house.lake, prices=house.prices, now=now)),
@@ -44,7 +49,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
     failed: list[str] = []
     for name, its_kinds, run in advisors:
         try:
-            async with house.db.reading(actor) as tx:
+            async with db.reading(actor) as tx:
                 found += await run(tx)
             kinds += its_kinds
         except Refusal:
@@ -52,7 +57,7 @@ async def advise(house: House, org: UUID) -> tuple[str, ...]:
         except Exception as error:  # one advisor's bug must not cost the answers of the others
             log.logger("advise").exception("advisor failed", advisor=name)
             failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
-    async with house.db.writing(actor) as tx:
+    async with db.writing(actor) as tx:
         await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
         await jobs.enqueue(tx, "banking.refresh", once="all")
     return tuple(failed)

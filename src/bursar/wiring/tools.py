@@ -9,6 +9,7 @@ from bursar.core.audit import jobs as audit_jobs
 from bursar.core.audit.service import Means as AuditMeans
 from bursar.core.findings import jobs as findings_jobs
 from bursar.core.findings.digest.service import Link
+from bursar.core.findings.jobs import Advisors
 from bursar.core.findings.measuring.service import Facts
 from bursar.core.identity.organisations import jobs as organisations_jobs
 from bursar.core.identity.organisations.service import Erasers
@@ -41,6 +42,7 @@ from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
+from bursar.wiring.advice import advise
 from bursar.wiring.feeds import feeds
 from bursar.wiring.house import SCHEMAS, House, buckets, keyring_of
 
@@ -76,6 +78,7 @@ class Tools:
             self.feeds,
             self.language,
             fleet,
+            Advisors(lambda db, org: advise(house, org, db=db)),
             *measuring,
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,10 @@ BOOKED = frozenset({BANK_LINES.name, PAYMENT_LINES.name})
 """Datasets whose rows are movements of money: none of them leaves a closed period."""
 FOLLOW_UPS = dict.fromkeys(BOOKED, "banking.refresh")
 """The job that an import or its reversal queues, by dataset."""
+ADVISE = "findings.advise"
+"""The job that looks for findings, queued by every import and reversal."""
+ADVISE_AFTER = timedelta(seconds=5)
+"""How long it waits for further files: a folder that arrives file by file is looked at once."""
 IMPORTED = "batch.imported"
 """The event of a taken document."""
 PROBLEMS_MAX = 10_000
@@ -149,13 +153,14 @@ async def take(
     await audit.record(tx, actor, action="import.taken", subject=f"import:{batch.id}", now=now, after=told)
     if batch.state is BatchState.IMPORTED:
         await notices.announce(tx, type_=IMPORTED, data=_announced(batch), now=now)
-        await _follow_up(tx, batch.dataset)
+        await _follow_up(tx, batch.dataset, now=now)
     return batch
 
 
-async def _follow_up(tx: Tx, dataset: str) -> None:
+async def _follow_up(tx: Tx, dataset: str, *, now: datetime) -> None:
     if job := FOLLOW_UPS.get(dataset):
         await jobs.enqueue(tx, job, once="all")
+    await jobs.enqueue(tx, ADVISE, once="all", at=now + ADVISE_AFTER)
 
 
 def _announced(batch: Batch) -> dict[str, Any]:
@@ -240,7 +245,7 @@ async def revert(
             if other.rows_known and other.dataset == found.dataset and other.id != batch
         ]
     await store.set_reverted(tx, batch, now=now)
-    await _follow_up(tx, found.dataset)
+    await _follow_up(tx, found.dataset, now=now)
     told = {"file": found.file, "state": found.state.value, "rows": found.rows_taken}
     await audit.record(
         tx,
@@ -268,7 +273,7 @@ async def retake(tx: Tx, actor: Actor, *, lake: Lake, batch: UUID, read: Read, n
     for currency, amount in taken.totals.items():
         totals[currency] = totals.get(currency, Decimal(0)) + amount
     rows = found.rows_taken + taken.rows
-    await _follow_up(tx, found.dataset)
+    await _follow_up(tx, found.dataset, now=now)
     await store.count_again(tx, batch, taken=rows, known=found.rows_taken + found.rows_known - rows, totals=totals)
 
 

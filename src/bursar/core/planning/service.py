@@ -1,5 +1,6 @@
 """Use cases of planning: series from the lake, anomalies as findings."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -57,7 +58,9 @@ async def cost_series(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Cos
     if "batch" not in lines.collect_schema().names():
         lines = lines.with_columns(pl.lit("").alias("batch"))
     rows = usage_rows(lines)
-    sums = grouped(rows, day="charge_period_start", amount=pl.col("cost"), dimensions=COST_DIMENSIONS).collect()
+    sums = await asyncio.to_thread(
+        grouped(rows, day="charge_period_start", amount=pl.col("cost"), dimensions=COST_DIMENSIONS).collect
+    )
     until: dict[str, date] = {}
     for (provider,), one in (
         sums.with_columns(pl.col("key").str.split(KEY_SEPARATOR).list.first().alias("provider"))
@@ -77,7 +80,7 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     found: list[Finding] = []
     for whole in series.panels.values():
         panel = dense(whole)
-        detection = _scanned(panel, verdicts, planned) if panel else None
+        detection = await asyncio.to_thread(_scanned, panel, verdicts, planned) if panel else None
         if panel is None or detection is None:
             continue
         chosen = [alert for alert in detection.alerts if alert.impact > 0 or alert.kind is AlertKind.VANISHED]
@@ -123,7 +126,9 @@ async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: 
         _KEY.alias("key"), pl.col("charge_period_start").cast(pl.Date).alias("day")
     )
     mine = mine.filter(pl.col("key").is_in(keys))
-    sums = mine.group_by("key", "child", "day").agg(pl.col("cost").sum().cast(pl.Float64)).collect()
+    sums = await asyncio.to_thread(
+        mine.group_by("key", "child", "day").agg(pl.col("cost").sum().cast(pl.Float64)).collect
+    )
     by_key = {str(key): one for (key,), one in sums.partition_by("key", as_dict=True).items()}
     windows = [
         (panel.keys[alert.row], change.first, change.last) for alert, change in zip(alerts, changes, strict=True)
@@ -183,11 +188,11 @@ async def _evidence(
     wanted = pl.LazyFrame(list(windows), schema=schema, orient="row").with_row_index("at")
     columns = ("batch", "row", "cost", "child", "day")
     within = mine.select("key", *columns).join(wanted, on="key").filter(pl.col("day").is_between("first", "last"))
-    top = (
+    top = await asyncio.to_thread(
         within.sort("cost", "batch", "row", descending=[True, False, False])
         .group_by("at")
         .agg(pl.len().alias("total"), *[pl.col(name).head(EVIDENCE_ROWS_MAX) for name in columns])
-        .collect()
+        .collect
     )
     batches = top["batch"].explode().unique().drop_nulls().to_list() if top.height else []
     files = await intake.file_names(tx, actor, batches=[UUID(batch) for batch in batches])
