@@ -261,6 +261,21 @@ async def test_a_job_that_waits_already_is_not_queued_twice(db: Database, actor:
     assert await queued(db) == 2
 
 
+async def test_a_waiting_job_does_not_start_before_what_counts_on_it_is_committed(
+    db: Database, actor: Actor, seen: Seen
+) -> None:
+    waiting = await queue(db, actor, "test.wait", once="refresh")
+    async with db.writing(actor) as tx:
+        assert await enqueue(tx, "test.wait", once="refresh") == waiting
+        async with working(db, seen):
+            await ended(db, await queue(db, actor, "test.note", {"text": "another"}))
+            while_open = await state(db, waiting)
+    async with working(db, seen):
+        await ended(db, waiting)
+
+    assert while_open == "todo"
+
+
 async def test_many_at_once_queue_one_job(db: Database, actor: Actor) -> None:
     numbers = await asyncio.gather(*(queue(db, actor, "test.wait", once="refresh") for _ in range(8)))
 

@@ -144,7 +144,8 @@ async def enqueue(
     if once is None:
         return (await enqueue_all(tx, name, [args or {}], key=key, at=at, priority=priority))[0]
     lock = f"{tx.org}/{name}/{once}"
-    waiting = "select args->>'run' from procrastinate_jobs where queueing_lock = :lock and status = 'todo'"
+    # shared until the caller commits: a worker that started it before would not see what the caller writes
+    waiting = "select args->>'run' from procrastinate_jobs where queueing_lock = :lock and status = 'todo' for share"
     for _ in range(3):
         if found := await tx.scalar(waiting, {"lock": lock}):
             return UUID(found)

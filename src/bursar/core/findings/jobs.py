@@ -65,7 +65,7 @@ async def send_digest(ctx: Context, *, org: str) -> int:
 @job("findings.advise_all", attempts=3, seconds=600, cron="3 5 * * *")
 async def advise_all(ctx: Context) -> int:
     """Queue advice for every organisation; safe to run twice: one that waits is not queued again."""
-    return await organisations.queue_for_each(ctx, ADVISE)
+    return await organisations.queue_for_each(ctx, ADVISE, key=ADVISE)
 
 
 @job("findings.measure_all", attempts=3, seconds=600, cron="43 5 * * *")

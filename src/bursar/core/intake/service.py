@@ -160,7 +160,7 @@ async def take(
 async def _follow_up(tx: Tx, dataset: str, *, now: datetime) -> None:
     if job := FOLLOW_UPS.get(dataset):
         await jobs.enqueue(tx, job, once="all")
-    await jobs.enqueue(tx, ADVISE, once="all", at=now + ADVISE_AFTER)
+    await jobs.enqueue(tx, ADVISE, key=ADVISE, once="all", at=now + ADVISE_AFTER)
 
 
 def _announced(batch: Batch) -> dict[str, Any]:
