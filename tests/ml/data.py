@@ -7,7 +7,7 @@ import numpy as np
 
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Panel, calendar
-from bursar.ml.calendar import Calendar, known_effects
+from bursar.ml.calendar import Calendar, known_effects, near_effects
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History
 from bursar.ml.forecast.lineup import default_lineup
@@ -31,7 +31,8 @@ def history(values: Floats, *, grain: Grain = Grain.DAY, ahead: int = 60, countr
     """Return a history of ``values`` that starts on ``START``, with known effects ahead."""
     times = calendar(START, grain, values.shape[1] + ahead)
     known, _ = known_effects(times, grain, Calendar(country))
-    return History(values, times[: values.shape[1]], grain, known)
+    near = near_effects(times, grain, Calendar(country))
+    return History(values, times[: values.shape[1]], grain, known, *near)
 
 
 def panel(values: Floats, *, grain: Grain = Grain.DAY) -> Panel:

@@ -16,8 +16,14 @@ Bools = NDArray[np.bool_]
 
 DAY = np.timedelta64(1, "D")
 
-NEAR_DAYS_MAX = 7
-"""A holiday further away than this does not count as near."""
+NEAR_DAYS = range(-7, 8)
+"""Days around any holiday that have an effect, in days after it."""
+
+NAMED_DAYS = range(-2, 2)
+"""Days around each holiday, by its name, that have an effect."""
+
+YEAR_END_EDGES = (0, 7, 14, 20, 24, 27, 31, 34, 41)
+"""Edges of the stretches around the turn of the year that differ from the rest of it, in days after 1 December."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +42,37 @@ class Calendar:
 
 
 @lru_cache(maxsize=64)
-def public_holidays(country: str, subdivision: str, first_year: int, last_year: int) -> NDArray[np.datetime64]:
-    """Return the public holidays of a country as sorted ``datetime64[D]``.
+def named_holidays(
+    country: str, subdivision: str, first_year: int, last_year: int
+) -> tuple[NDArray[np.datetime64], tuple[str, ...]]:
+    """Return the public holidays of a country as sorted ``datetime64[D]``, and their names.
 
     Raises:
         Invalid: The country or subdivision is not known.
     """
     if not country:
-        return np.empty(0, dtype="datetime64[D]")
+        return np.empty(0, dtype="datetime64[D]"), ()
     import holidays
 
     try:
         known = holidays.country_holidays(country, subdiv=subdivision or None, years=range(first_year, last_year + 1))
     except NotImplementedError as error:
         raise Invalid(f"no holidays are known for {country} {subdivision}".rstrip(), "Use an ISO code.") from error
-    return np.array(sorted(known), dtype="datetime64[D]")
+    days = sorted(known)
+    return np.array(days, dtype="datetime64[D]"), tuple(known[day] for day in days)
 
 
 def holidays_between(calendar: Calendar, days: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
     """Return the holidays of the years that ``days`` touch, with one year of margin."""
+    return named_between(calendar, days)[0]
+
+
+def named_between(calendar: Calendar, days: NDArray[np.datetime64]) -> tuple[NDArray[np.datetime64], tuple[str, ...]]:
+    """Return the holidays of :func:`holidays_between` with their names."""
     if not len(days):
-        return np.empty(0, dtype="datetime64[D]")
+        return np.empty(0, dtype="datetime64[D]"), ()
     years = days[[0, -1]].astype("datetime64[Y]").astype(int) + 1970
-    return public_holidays(calendar.country, calendar.subdivision, int(years[0]) - 1, int(years[1]) + 1)
+    return named_holidays(calendar.country, calendar.subdivision, int(years[0]) - 1, int(years[1]) + 1)
 
 
 def working_days(days: NDArray[np.datetime64], holidays: NDArray[np.datetime64]) -> Bools:
@@ -78,22 +92,6 @@ def working_day_of_month(
     through = np.busday_count(first, days + DAY, holidays=holidays)
     left = np.busday_count(days + DAY, following, holidays=holidays)
     return through, left
-
-
-def days_to_holiday(
-    days: NDArray[np.datetime64], holidays: NDArray[np.datetime64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return days since the last and until the next holiday (0 on one), each capped at ``NEAR_DAYS_MAX`` + 1."""
-    far = np.full(len(days), NEAR_DAYS_MAX + 1)
-    if not len(holidays):
-        return far, far.copy()
-    after = np.searchsorted(holidays, days, side="right")
-    before = np.searchsorted(holidays, days, side="left")
-    since = (days - holidays[np.maximum(after - 1, 0)]).astype(np.int64)
-    until = (holidays[np.minimum(before, len(holidays) - 1)] - days).astype(np.int64)
-    since = np.where((after == 0) | (since > NEAR_DAYS_MAX), NEAR_DAYS_MAX + 1, since)
-    until = np.where((before == len(holidays)) | (until > NEAR_DAYS_MAX), NEAR_DAYS_MAX + 1, until)
-    return since, until
 
 
 def known_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats, tuple[str, ...]]:
@@ -132,6 +130,46 @@ def known_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats
             columns.append(hit.astype(np.float64))
     table = np.stack(columns, axis=1) if columns else np.empty((len(times), 0))
     return table, tuple(names)
+
+
+def near_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats, tuple[str, ...]]:
+    """Return the effects of the days around holidays: too many to learn from one series, few for a whole panel.
+
+    Args:
+        times: Shape (t,): period starts.
+        grain: The calendar; only days and hours have such effects.
+        calendar: Country.
+
+    Returns:
+        Shape (t, k), each 0 or 1, and the k names: by distance from any holiday in the order of ``NEAR_DAYS``, by
+        distance from each holiday, and stretches around the turn of the year. Without holidays the last alone.
+    """
+    if grain not in {Grain.DAY, Grain.HOUR}:
+        return np.empty((len(times), 0)), ()
+    days = times.astype("datetime64[D]")
+    holidays, called = named_between(calendar, days)
+    effects: dict[str, Bools] = {}
+    if len(holidays):
+        effects |= {f"{after:+d} from a holiday": np.isin(days - after * DAY, holidays) for after in NEAR_DAYS}
+    titles = np.array(called, dtype=object)
+    for name in sorted(set(called)):
+        when = holidays[titles == name]
+        effects |= {f"{after:+d} from {name}": np.isin(days - after * DAY, when) for after in NAMED_DAYS}
+    month = days.astype("datetime64[M]").astype(np.int64)
+    december = (month - (month - 11) % 12).astype("datetime64[M]").astype("datetime64[D]")
+    stretch = np.searchsorted(YEAR_END_EDGES, (days - december).astype(np.int64), side="right")
+    effects |= {f"turn of the year {part}": stretch == part for part in range(1, len(YEAR_END_EDGES))}
+    return np.stack(list(effects.values()), axis=1).astype(np.float64), tuple(effects)
+
+
+def nearest_holiday(near: Floats, names: tuple[str, ...]) -> Floats:
+    """Return days after (positive) or before the nearest holiday from :func:`near_effects`, shape (t,); far ones as 8."""
+    out = np.full(len(near), NEAR_DAYS.stop, dtype=np.float64)
+    for after in sorted(NEAR_DAYS, key=abs, reverse=True):
+        name = f"{after:+d} from a holiday"
+        if name in names:
+            out[near[:, names.index(name)] > 0] = after
+    return out
 
 
 def _covers(times: Days, grain: Grain, when: NDArray[np.datetime64]) -> Floats:

@@ -12,8 +12,9 @@ import numpy as np
 from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Ints, calendar
+from bursar.ml.calendar import nearest_holiday
 from bursar.ml.forecast.contract import Forecaster
-from bursar.ml.forecast.history import History, fill_gaps
+from bursar.ml.forecast.history import History, fill_gaps, padded
 from bursar.ml.registry import Arrays, booster_from, text_array
 
 ROWS_MAX = 250_000
@@ -127,7 +128,7 @@ def features(lookup: Lookup, dates: Floats, row: Ints, origin: Ints, step: Ints)
 
 
 def date_features(history: History, horizon: int) -> Floats:
-    """Return position in season, month and year, and the known effects, shape (t + horizon, d)."""
+    """Return position in season, month, year and between holidays, and the known effects, shape (t + horizon, d)."""
     width = len(history.times)
     times = calendar(history.times[0], history.grain, width + horizon)
     days = times.astype("datetime64[D]")
@@ -137,10 +138,9 @@ def date_features(history: History, horizon: int) -> Floats:
     columns = [weekday, month_day, year_day]
     if history.grain is Grain.HOUR:
         columns.append((times.astype(np.int64) % 24).astype(float))
-    known = np.zeros((width + horizon, history.known.shape[1]))
-    kept = min(len(history.known), width + horizon)
-    known[:kept] = history.known[:kept]
-    return np.concatenate((np.stack(columns, axis=1), known), axis=1)
+    if history.grain in {Grain.DAY, Grain.HOUR}:
+        columns.append(nearest_holiday(padded(history.near, width + horizon), history.near_names))
+    return np.concatenate((np.stack(columns, axis=1), padded(history.known, width + horizon)), axis=1)
 
 
 class GlobalTrees(Forecaster):

@@ -1,6 +1,6 @@
 """The input of every forecaster: a rectangle of series on one calendar, with what is known about the days ahead."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,12 +30,16 @@ class History:
         grain: The calendar.
         known: Shape (t + ahead, k): regressors known for the past and for ``ahead`` periods after it (holidays, working
             days, known events); k may be 0.
+        near: Shape (t + ahead, c): effects known like those, but too many to be learned from one series; none if empty.
+        near_names: Their c names.
     """
 
     values: Floats
     times: Days
     grain: Grain
     known: Floats
+    near: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    near_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse infinite values and shapes that do not belong together."""
@@ -61,6 +65,14 @@ class History:
     def rows(self, index: Ints) -> "History":
         """Return the series ``index`` alone."""
         return replace(self, values=self.values[index])
+
+
+def padded(effects: Floats, length: int) -> Floats:
+    """Return the first ``length`` rows of known effects (t, k); where fewer are known, nothing is known to happen."""
+    out = np.zeros((length, effects.shape[1]))
+    kept = effects[:length]
+    out[: len(kept)] = kept
+    return out
 
 
 def first_valid(values: Floats) -> Ints:

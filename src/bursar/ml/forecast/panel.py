@@ -10,7 +10,7 @@ from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.series import Days, Floats, Panel
 from bursar.kernel.series import calendar as period_starts
 from bursar.ml.backtest import WINDOWS, Backtest, rolling_origins, truth
-from bursar.ml.calendar import Bools, Calendar, known_effects
+from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects
 from bursar.ml.conformal import held_out_coverage, intervals
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps, seasonal_scale
@@ -165,7 +165,7 @@ def history_of(panel: Panel, horizon: int, calendar: Calendar) -> History:
         )
     whole = period_starts(times[0], panel.grain, len(times) + horizon)
     known, _ = known_effects(whole, panel.grain, calendar)
-    return History(values, times, panel.grain, known)
+    return History(values, times, panel.grain, known, *near_effects(whole, panel.grain, calendar))
 
 
 def _each(lineup: Sequence[Forecaster], work: Callable[[Forecaster], Floats]) -> list[Floats]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from bursar.kernel.errors import Invalid, TooLarge
-from bursar.ml.calendar import Calendar, public_holidays
+from bursar.ml.calendar import Calendar, named_holidays
 
 EVENTS_MAX = 100
 """Events of one calendar."""
@@ -76,7 +76,7 @@ def check(planned: Planned) -> None:
         TooLarge: Too many events, or days of one.
     """
     if planned.country:
-        public_holidays(planned.country, planned.subdivision, 2024, 2024)
+        named_holidays(planned.country, planned.subdivision, 2024, 2024)
     elif planned.subdivision:
         raise Invalid("a region needs its country")
     if len(planned.events) > EVENTS_MAX:
