@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bursar.kernel.series import Floats
-from bursar.ml.conformal import held_out_coverage, intervals, quantile
+from bursar.ml.conformal import Kinds, held_out_coverage, intervals, quantile
 
 
 def noise(sort: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -61,3 +61,23 @@ def test_the_record_is_measured_on_windows_left_out() -> None:
     assert record[0.8] == pytest.approx(0.8, abs=0.02)
     assert record[0.95] == pytest.approx(0.95, abs=0.01)
     assert np.isnan(held_out_coverage(actual[:1], actual[:1], np.ones((1, 200)))[0.8])
+
+
+def test_wild_periods_widen_the_intervals_of_their_kind_alone() -> None:
+    """Both kinds are covered as promised, and the usual ones are as narrow as without the wild ones."""
+    rng = np.random.default_rng(5)
+    wild = np.zeros((4, 28), dtype=bool)
+    wild[2, 10:20] = wild[3, :7] = True
+    errors = rng.normal(size=(4, 200, 28)) * np.where(wild, 5.0, 1.0)[:, None, :]
+    centre, scale = np.zeros((200, 28)), np.ones(200)
+    kinds = Kinds(wild[:3], wild[3])
+
+    told = intervals(centre, scale, errors[:3], kinds=kinds)
+    calm = intervals(centre, scale, np.where(wild[:3, None, :], np.nan, errors[:3]))
+
+    inside = (errors[3] >= told.lower[0.8]) & (errors[3] <= told.upper[0.8])
+    assert 0.76 < inside[:, :7].mean() < 0.84
+    assert 0.78 < inside[:, 7:].mean() < 0.82
+    np.testing.assert_allclose(told.upper[0.8][:, 7:].mean(), calm.upper[0.8][:, 7:].mean(), rtol=0.05)
+    record = held_out_coverage(np.zeros_like(errors), errors, np.ones((4, 200)), unusual=wild)
+    assert abs(record[0.8] - 0.8) < 0.02

@@ -22,6 +22,7 @@ NEAR_DAYS = range(-7, 8)
 NAMED_DAYS = range(-2, 2)
 """Days around each holiday, by its name, that have an effect."""
 
+YEAR_END = "turn of the year"
 YEAR_END_EDGES = (0, 7, 14, 20, 24, 27, 31, 34, 41)
 """Edges of the stretches around the turn of the year that differ from the rest of it, in days after 1 December."""
 
@@ -158,7 +159,7 @@ def near_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats,
     month = days.astype("datetime64[M]").astype(np.int64)
     december = (month - (month - 11) % 12).astype("datetime64[M]").astype("datetime64[D]")
     stretch = np.searchsorted(YEAR_END_EDGES, (days - december).astype(np.int64), side="right")
-    effects |= {f"turn of the year {part}": stretch == part for part in range(1, len(YEAR_END_EDGES))}
+    effects |= {f"{YEAR_END} {part}": stretch == part for part in range(1, len(YEAR_END_EDGES))}
     return np.stack(list(effects.values()), axis=1).astype(np.float64), tuple(effects)
 
 
@@ -169,6 +170,13 @@ def nearest_holiday(near: Floats, names: tuple[str, ...]) -> Floats:
         name = f"{after:+d} from a holiday"
         if name in names:
             out[near[:, names.index(name)] > 0] = after
+    return out
+
+
+def turn_of_year(near: Floats, names: tuple[str, ...]) -> Bools:
+    """Return which periods of :func:`near_effects` lie around the turn of the year, shape (t,)."""
+    columns = [at for at, name in enumerate(names) if name.startswith(YEAR_END)]
+    out: Bools = near[:, columns].sum(axis=1) > 0
     return out
 
 

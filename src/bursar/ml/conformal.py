@@ -1,7 +1,9 @@
 """Intervals from errors that were really made: pooled over the panel, in units of each series' scale, per horizon block.
 
+Errors of unusual periods (the turn of the year) say nothing of usual ones, nor these of those: each kind has its own.
+
 Source: Vovk, Gammerman and Shafer (2005), split conformal prediction, with signed residuals and a scale per series that
-is shrunk half-way to the panel.
+is shrunk half-way to the panel; Vovk, Lindsay, Nouretdinov and Gammerman (2003), Mondrian, for the kinds of periods.
 """
 
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from bursar.kernel.series import Floats
+from bursar.ml.calendar import Bools
 from bursar.ml.forecast.naive import mean_where
 
 BLOCKS = 4
@@ -42,14 +45,24 @@ def quantile(residuals: Floats, level: float) -> float:
     return float(ordered[min(max(at, 0), len(ordered) - 1)])
 
 
-def own_factor(residuals: Floats) -> Floats:
-    """Return how much wider than the panel each series errs, shrunk; residuals (w, n, h) give (n,)."""
-    own = mean_where(np.abs(residuals).transpose(1, 0, 2).reshape(residuals.shape[1], -1), 1)
-    every = np.abs(residuals[~np.isnan(residuals)])
-    pooled = float(every.mean()) if len(every) else 0.0
-    if pooled <= 0:
-        return np.ones(residuals.shape[1])
-    factor = np.where(np.isnan(own), 1.0, np.maximum(own, 0.0) / pooled) ** OWN_SHARE
+def own_factor(residuals: Floats, unusual: Bools) -> Floats:
+    """Return how much wider than the panel each series errs, shrunk, each error in units of the panel's of its kind.
+
+    Args:
+        residuals: Shape (w, n, h), NaN allowed.
+        unusual: Shape (w, h): the kind of each period.
+
+    Returns:
+        Shape (n,), within ``FACTOR_RANGE``.
+    """
+    size = np.abs(residuals)
+    for kind in (unusual, ~unusual):
+        each = size.transpose(0, 2, 1)[kind]
+        each = each[~np.isnan(each)]
+        pooled = float(each.mean()) if len(each) else 0.0
+        size = np.where(kind[:, None, :], size / (pooled if pooled > 0 else np.inf), size)
+    own = mean_where(size.transpose(1, 0, 2).reshape(residuals.shape[1], -1), 1)
+    factor = np.where(np.isnan(own) | ~(size > 0).any(), 1.0, own) ** OWN_SHARE
     out: Floats = np.clip(factor, *FACTOR_RANGE)
     return out
 
@@ -60,7 +73,32 @@ def blocks(horizon: int) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
 
-def intervals(mean: Floats, scale: Floats, residuals: Floats, levels: tuple[float, ...] = LEVELS) -> Intervals:
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Which periods are unusual.
+
+    Attributes:
+        tried: Shape (w, h): those that the residuals are of.
+        ahead: Shape (h,): those forecast.
+    """
+
+    tried: Bools
+    ahead: Bools
+
+    @classmethod
+    def usual(cls, residuals: Floats) -> "Kinds":
+        """Return kinds of residuals (w, n, h) where no period is unusual."""
+        windows, _, horizon = residuals.shape
+        return cls(np.zeros((windows, horizon), dtype=bool), np.zeros(horizon, dtype=bool))
+
+
+def intervals(
+    mean: Floats,
+    scale: Floats,
+    residuals: Floats,
+    levels: tuple[float, ...] = LEVELS,
+    kinds: Kinds | None = None,
+) -> Intervals:
     """Return intervals around forecasts.
 
     Args:
@@ -68,33 +106,46 @@ def intervals(mean: Floats, scale: Floats, residuals: Floats, levels: tuple[floa
         scale: Shape (n,): unit of the errors of each series at the origin.
         residuals: Shape (w, n, h): (actual - forecast) / scale at earlier origins; NaN where nothing was observed.
         levels: Nominal coverages.
+        kinds: Unusual periods; none where not given. A kind with few errors shares those of all periods.
 
     Returns:
         Ends for every level, nested: a wider level never lies inside a narrower one.
     """
-    factor = own_factor(residuals)
+    kinds = kinds or Kinds.usual(residuals)
+    factor = own_factor(residuals, kinds.tried)
     relative = residuals / factor[None, :, None]
     width = (scale * factor)[:, None]
-    everything = relative[~np.isnan(relative)]
     lower = {level: np.empty_like(mean) for level in levels}
     upper = {level: np.empty_like(mean) for level in levels}
     for block in blocks(mean.shape[1]):
-        part = relative[:, :, block]
-        part = part[~np.isnan(part)]
-        if len(part) < BLOCK_RESIDUALS_LEAST:
-            part = everything
-        low_before, high_before = 0.0, 0.0
-        for level in sorted(levels):
-            tail = (1 - level) / 2
-            low_before = min(low_before, -quantile(-part, 1 - tail))
-            high_before = max(high_before, quantile(part, 1 - tail))
-            lower[level][:, block] = mean[:, block] + low_before * width
-            upper[level][:, block] = mean[:, block] + high_before * width
+        for unusual in (False, True):
+            steps = np.arange(mean.shape[1])[block]
+            steps = steps[kinds.ahead[block] == unusual]
+            if not len(steps):
+                continue
+            part = _alike(relative, kinds.tried == unusual, block)
+            low_before, high_before = 0.0, 0.0
+            for level in sorted(levels):
+                tail = (1 - level) / 2
+                low_before = min(low_before, -quantile(-part, 1 - tail))
+                high_before = max(high_before, quantile(part, 1 - tail))
+                lower[level][:, steps] = mean[:, steps] + low_before * width
+                upper[level][:, steps] = mean[:, steps] + high_before * width
     return Intervals(lower, upper)
 
 
+def _alike(relative: Floats, kind: Bools, block: slice) -> Floats:
+    """Return the errors (w, n, h) of one kind (w, h) in a block; with too few of them those of all blocks, then of all."""
+    steps = relative.transpose(0, 2, 1)
+    for part in (steps[:, block][kind[:, block]], steps[kind], steps):
+        found = part[~np.isnan(part)]
+        if len(found) >= BLOCK_RESIDUALS_LEAST:
+            break
+    return found
+
+
 def held_out_coverage(
-    forecasts: Floats, actual: Floats, scale: Floats, levels: tuple[float, ...] = LEVELS
+    forecasts: Floats, actual: Floats, scale: Floats, levels: tuple[float, ...] = LEVELS, unusual: Bools | None = None
 ) -> dict[float, float]:
     """Return the share of actual values inside intervals calibrated on the other windows only.
 
@@ -103,18 +154,21 @@ def held_out_coverage(
         actual: Shape (w, n, h), NaN where nothing was observed.
         scale: Shape (w, n).
         levels: Nominal coverages.
+        unusual: Shape (w, h): the kind of each period; none unusual where not given.
 
     Returns:
         Coverage per level; NaN with fewer than two windows.
     """
     residuals = (actual - forecasts) / scale[:, :, None]
+    tried = Kinds.usual(residuals).tried if unusual is None else unusual
     hits = dict.fromkeys(levels, 0)
     seen = 0
     if len(forecasts) < 2:
         return dict.fromkeys(levels, float("nan"))
     for window in range(len(forecasts)):
         others = np.delete(residuals, window, axis=0)
-        made = intervals(forecasts[window], scale[window], others, levels)
+        kinds = Kinds(np.delete(tried, window, axis=0), tried[window])
+        made = intervals(forecasts[window], scale[window], others, levels, kinds)
         live = ~np.isnan(actual[window]) & ~np.isnan(forecasts[window])
         seen += int(live.sum())
         for level in levels:

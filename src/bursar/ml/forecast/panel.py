@@ -10,10 +10,10 @@ from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.series import Days, Floats, Panel
 from bursar.kernel.series import calendar as period_starts
 from bursar.ml.backtest import WINDOWS, Backtest, rolling_origins, truth
-from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects
-from bursar.ml.conformal import held_out_coverage, intervals
+from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
+from bursar.ml.conformal import Kinds, held_out_coverage, intervals
 from bursar.ml.forecast.contract import Forecaster
-from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps, seasonal_scale
+from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps, padded, seasonal_scale
 from bursar.ml.forecast.lineup import BASELINE, COLD, default_lineup
 from bursar.ml.forecast.naive import mean_where
 from bursar.ml.forecast.select import Selection, mix, select
@@ -228,14 +228,16 @@ def _result(
     record: Backtest | None,
 ) -> ForecastResult:
     scale = seasonal_scale(fill_gaps(history.values, history.season), history.season)
+    kinds = None
     if record is None:
         residuals = _young_residuals(history, mean.shape[1], scale)
         coverage: dict[float, float] = {}
     else:
         mixed = mix(record.forecasts, choice.weights)
         residuals = (record.actual - mixed) / record.scale[:, :, None]
-        coverage = held_out_coverage(mixed, record.actual, record.scale)
-    ends = intervals(mean, scale, residuals)
+        kinds = _kinds(history, record.origins, mean.shape[1])
+        coverage = held_out_coverage(mixed, record.actual, record.scale, unusual=kinds.tried)
+    ends = intervals(mean, scale, residuals, kinds=kinds)
     floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
 
     def money(values: Floats) -> Floats:
@@ -263,6 +265,13 @@ def _result(
         coverage,
         history.times[-1],
     )
+
+
+def _kinds(history: History, origins: tuple[int, ...], horizon: int) -> Kinds:
+    """Return which of the periods tried, and of those ahead, lie around the turn of the year."""
+    unusual = turn_of_year(padded(history.near, len(history.times) + horizon), history.near_names)
+    tried = np.stack([unusual[origin : origin + horizon] for origin in origins])
+    return Kinds(tried, unusual[len(history.times) :])
 
 
 def _young_residuals(history: History, horizon: int, scale: Floats) -> Floats:
