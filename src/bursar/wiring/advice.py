@@ -59,7 +59,7 @@ async def advise(house: House, org: UUID, *, db: Database | None = None) -> tupl
             failed.append(f"the advice on {name} failed ({type(error).__name__}); its findings are as they were before")
     async with db.writing(actor) as tx:
         await findings.raise_(tx, actor, kinds=kinds, findings=found, now=now)
-        await jobs.enqueue(tx, "banking.refresh", once="all")
+        await jobs.enqueue(tx, "banking.refresh", key="banking.refresh", once="all")
     return tuple(failed)
 
 

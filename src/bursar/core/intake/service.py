@@ -159,7 +159,7 @@ async def take(
 
 async def _follow_up(tx: Tx, dataset: str, *, now: datetime) -> None:
     if job := FOLLOW_UPS.get(dataset):
-        await jobs.enqueue(tx, job, once="all")
+        await jobs.enqueue(tx, job, key=job, once="all")
     await jobs.enqueue(tx, ADVISE, key=ADVISE, once="all", at=now + ADVISE_AFTER)
 
 
