@@ -52,8 +52,11 @@ async def test_a_query_sums_exactly(lake: Lake, db: Database, actor: Actor) -> N
 async def test_an_empty_lake_answers_with_no_rows_of_the_right_types(lake: Lake, db: Database, actor: Actor) -> None:
     async with db.reading(actor) as tx:
         found = await query(lake, tx, sql("select * from cost"), schemas=[COST_LINES])
+        scanned = (await lake.scan(tx, COST_LINES)).collect()
 
     assert found.is_empty()
+    assert scanned.is_empty()
+    assert scanned.schema["batch"] == pl.String()
     assert found.columns == list(COST_LINES.columns)
     assert found.schema["billed_cost"] == pl.Decimal(38, 15)
 

@@ -307,7 +307,7 @@ class Lake:
         """Return the visible rows of a dataset as a lazy frame (empty, with the right columns, when there are none)."""
         files = await self.files(tx, schema.name, months=months)
         if not files:
-            return pl.LazyFrame(schema=schema.columns)
+            return pl.LazyFrame(schema={**schema.columns, "batch": pl.String()})
         frames = []
         paths = await self.local(files)
         for held in by_object(files):

@@ -1,5 +1,6 @@
 """Importing end to end on the real database, lake and sandbox: nothing lost, nothing doubled, everything revertible."""
 
+import asyncio
 import os
 import random
 import zipfile
@@ -15,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.audit import service as audit
-from bursar.core.intake import rules, service
+from bursar.core.intake import rules, service, store
 from bursar.core.intake.jobs import Importer, files_under
 from bursar.core.intake.service import Batch, BatchState
 from bursar.infra.clock import utc_now
-from bursar.infra.db import Database
+from bursar.infra.db import LOCK_TIMEOUT_S, Database
 from bursar.infra.files import LocalFiles, Stored
 from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
@@ -100,6 +101,23 @@ async def test_the_same_bytes_twice_change_nothing(importer: Importer, actor: Ac
     assert second[0].already
     assert second[0].id == first[0].id
     assert await total(importer, actor, COST_LINES) == Decimal("11.00")
+
+
+async def test_documents_that_arrive_at_once_wait_for_their_turn_and_leave_the_database_to_others(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    bills = [focus(tmp_path / f"bill-{n}.csv", [n], account=f"account-{n}") for n in range(1, 25)]
+    async with importer.db.writing(actor) as tx:  # as an import of another process, longer than locks are waited for
+        await store.lock(tx)
+        arriving = [asyncio.create_task(taken(importer, actor, bill)) for bill in bills]
+        await asyncio.sleep(LOCK_TIMEOUT_S + 1)
+        async with asyncio.timeout(LOCK_TIMEOUT_S), importer.db.reading(actor) as other:
+            assert await other.scalar("select current_setting('lock_timeout')") == f"{LOCK_TIMEOUT_S}s"
+    batches = [batch for group in await asyncio.gather(*arriving) for batch in group]
+
+    assert {batch.state for batch in batches} == {BatchState.IMPORTED}
+    assert await total(importer, actor, COST_LINES) == 24 * Decimal("1.10")
+    assert not importer.turns
 
 
 async def test_a_grown_export_replaces_its_month_and_nothing_else(

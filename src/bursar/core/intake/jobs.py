@@ -9,10 +9,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.intake import rules, service
@@ -21,7 +23,7 @@ from bursar.infra import lake_compact
 from bursar.infra.archives import ArchiveRefused, Member, unpack
 from bursar.infra.arrivals import LocalFile, Mark, Prefix, Source, bucket_and_key, may_import
 from bursar.infra.clock import utc_now
-from bursar.infra.db import Database, new_id
+from bursar.infra.db import Database, Tx, new_id
 from bursar.infra.files import FileStore
 from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
@@ -46,6 +48,7 @@ class Importer:
         schemas: Line schemas by name.
         scratch: Folder for files that live only during an import; on the lake's file system.
         quarantine: Folder that keeps documents the parser choked on, with a note beside each.
+        turns: Whose turn it is to take a document, by organisation.
     """
 
     db: Database
@@ -56,6 +59,13 @@ class Importer:
     schemas: Mapping[str, LineSchema]
     scratch: Path
     quarantine: Path
+    turns: WeakValueDictionary[UUID, asyncio.Lock] = field(default_factory=WeakValueDictionary, repr=False)
+
+    @asynccontextmanager
+    async def _taking(self, actor: Actor) -> AsyncIterator[Tx]:
+        """Open a transaction that takes or reverts; who waits for another of this organisation holds no connection."""
+        async with self.turns.setdefault(actor.org, asyncio.Lock()), self.db.writing(actor) as tx:
+            yield tx
 
     async def import_paths(
         self,
@@ -181,7 +191,7 @@ class Importer:
                 read = _unread(problem)
             else:
                 read = await self.read(path, arrived.name, folder, options, now=clock())
-            async with self.db.writing(actor) as tx:
+            async with self._taking(actor) as tx:
                 return await service.take(
                     tx,
                     actor,
@@ -222,7 +232,7 @@ class Importer:
 
     async def revert(self, actor: Actor, batch: UUID, *, clock: Callable[[], datetime]) -> Batch:
         """Take a batch back, then add again the rows that other documents share with it."""
-        async with self.db.writing(actor) as tx:
+        async with self._taking(actor) as tx:
             others = await service.revert(tx, actor, lake=self.lake, schemas=self.schemas, batch=batch, now=clock())
         for other in others:
             async with self.db.reading(actor) as tx:
@@ -231,7 +241,7 @@ class Importer:
             try:
                 async with self.documents.local(actor.org, sha256) as path:
                     read = await self.read(path, name, folder, options, now=clock())
-                async with self.db.writing(actor) as tx:
+                async with self._taking(actor) as tx:
                     await service.retake(tx, actor, lake=self.lake, batch=other, read=read, now=clock())
             finally:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

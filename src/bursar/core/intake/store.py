@@ -21,10 +21,17 @@ BATCHES_MAX = 20_000
 _b = tables.batch.c
 
 
+LOCK_WAIT_S = 25
+"""How long an import waits for one of another process: a document of millions of lines is taken in less."""
+
+
 async def lock(tx: Tx) -> None:
     """Let one import at a time decide what is new in this organisation (held to the end of the transaction)."""
     number = int.from_bytes(hashlib.sha256(f"intake/{tx.org}".encode()).digest()[:8], signed=True)
+    usual = await tx.scalar("select current_setting('lock_timeout')")
+    await tx.run("select set_config('lock_timeout', :wait, true)", {"wait": f"{LOCK_WAIT_S}s"})
     await tx.run(sa.text("select pg_advisory_xact_lock(:number)"), {"number": number})
+    await tx.run("select set_config('lock_timeout', :usual, true)", {"usual": usual})
 
 
 async def put_document(tx: Tx, *, sha256: str, name: str, size_bytes: int, now: datetime) -> UUID:
