@@ -1,7 +1,8 @@
 """What a language model is asked and what it says, in the one shape that features and vendors' connectors share; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -58,6 +59,16 @@ class Said:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the vendor lists it: its name, when it was made (aware), how many questions it holds, whether it ended."""
+
+    name: str
+    made_at: datetime
+    questions: int
+    ended: bool
+
+
 class Vendor(Protocol):
     """One vendor of language models.
 
@@ -76,6 +87,9 @@ class Vendor(Protocol):
 
     async def collect(self, batch: str) -> Mapping[str, Said] | None:
         """Return what became of each question of a batch by its id; None while it is being worked on."""
+
+    async def batches(self, since: datetime) -> Sequence[Batch]:
+        """Return the batches made since an instant, whoever of this key made them."""
 
     async def models(self) -> frozenset[str]:
         """Return the models that the key may use."""

@@ -130,3 +130,15 @@ def test_only_another_address_than_the_vendors_may_be_private() -> None:
     assert host_of(URL).private == ()
     assert host_of("http://gateway.internal:8080").ports == {8080}
     assert host_of("http://gateway.internal:8080").private
+
+
+async def test_batches_are_listed_page_by_page_since_an_instant() -> None:
+    model = Model(lambda _: {"c": 1}, page_max=2)
+
+    async with selling(model) as (_, vendor, _waits):
+        names = [await vendor.submit({str(n): ASKED for n in range(size)}) for size in (1, 2, 3, 1, 1)]
+        listed = await vendor.batches(model.made[names[1]])
+
+    assert [(one.name, one.questions, one.ended) for one in listed] == [
+        (names[4], 1, False), (names[3], 1, False), (names[2], 3, False), (names[1], 2, False),
+    ]  # fmt: skip

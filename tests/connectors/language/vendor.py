@@ -4,9 +4,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from bursar.connectors.language.anthropic import Anthropic
+from bursar.infra.clock import utc_now
 from bursar.infra.http import Caps, Egress, Host
 from tests.infra.servers import Asked, Server, answer, serving
 
@@ -50,6 +52,9 @@ class Model:
     asked: list[dict[str, Any]] = field(default_factory=list)
     batches: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     polls: int = 0
+    page_max: int = 100
+    made: dict[str, datetime] = field(default_factory=dict)
+    """When each batch was made."""
 
     def reply(self, asked: Asked) -> bytes | None:
         """Answer one request; None breaks the line."""
@@ -61,12 +66,25 @@ class Model:
         if path == "/v1/messages":
             return self.messages(json.loads(asked.body))
         if path == "/v1/messages/batches":
-            if self.faults and self.faults[0].status != 200:
-                return self.fault(self.faults.pop(0), {"model": ""})
-            id_ = f"msgbatch_{len(self.batches) + 1:02d}"
-            self.batches[id_] = json.loads(asked.body)["requests"]
-            return as_json(self.batch(id_, "in_progress"))
+            return as_json(self.listed(asked.target)) if asked.method == "GET" else self.begun(json.loads(asked.body))
         return self.of_batch(path)
+
+    def begun(self, body: dict[str, Any]) -> bytes | None:
+        if self.faults and self.faults[0].status != 200:
+            return self.fault(self.faults.pop(0), {"model": ""})
+        id_ = f"msgbatch_{len(self.batches) + 1:02d}"
+        self.made[id_] = utc_now()
+        self.batches[id_] = body["requests"]
+        return as_json(self.batch(id_, "in_progress"))
+
+    def listed(self, target: str) -> dict[str, Any]:
+        """One page of the list, newest first."""
+        facts = {name: value for name, _, value in (one.partition("=") for one in target.partition("?")[2].split("&"))}
+        names = list(reversed(self.batches))
+        names = names[names.index(facts["after_id"]) + 1 :] if "after_id" in facts else names
+        most = min(int(facts.get("limit", 20)), self.page_max)
+        done = "ended" if self.polls >= self.pending else "in_progress"
+        return {"data": [self.batch(name, done) for name in names[:most]], "has_more": len(names) > most}
 
     def messages(self, body: dict[str, Any]) -> bytes | None:
         self.asked.append(body)
@@ -98,9 +116,15 @@ class Model:
             told = {"type": "succeeded", "message": made}
         return {"custom_id": request["custom_id"], "result": told}
 
-    @staticmethod
-    def batch(id_: str, status: str) -> dict[str, Any]:
-        return {"id": id_, "type": "message_batch", "processing_status": status, "results_url": None}
+    def batch(self, id_: str, status: str) -> dict[str, Any]:
+        asked = len(self.batches[id_])
+        counts = {"processing": 0, "succeeded": asked, "errored": 0, "canceled": 0, "expired": 0}
+        if status == "in_progress":
+            counts = {**counts, "processing": asked, "succeeded": 0}
+        return {
+            "id": id_, "type": "message_batch", "processing_status": status, "results_url": None, "request_counts": counts,
+            "created_at": self.made[id_].isoformat().replace("+00:00", "Z"),
+        }  # fmt: skip
 
     def fault(self, fault: Fault, body: Mapping[str, Any]) -> bytes | None:
         if fault.cut:

@@ -5,6 +5,7 @@ Source:
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import orjson
 
 from bursar.infra.http import Answered, Caps, Client, Host, NoAnswer, Reply
 from bursar.infra.http_hosts import OWN_RANGES
-from bursar.kernel.language import Ended, Question, Said, Usage
+from bursar.kernel.language import Batch, Ended, Question, Said, Usage
 
 VERSION = "2023-06-01"
 URL = "https://api.anthropic.com"
@@ -20,6 +21,9 @@ CAPS = Caps(read_s=180.0, total_s=240.0, body_bytes=4 * 1024**2, attempts=4)
 RESULTS_CAPS = Caps(read_s=60.0, total_s=600.0, body_bytes=256 * 1024**2)
 QUESTIONS_MAX = 1_000
 """Most questions of one batch; the vendor takes 100,000."""
+PAGE_BATCHES = 100
+PAGES_MAX = 50
+"""Pages of the list of batches read to find those of a quarter of an hour."""
 MODELS_MAX = 1_000
 """Most models a page of the list may hold, by the vendor's limit."""
 UNDONE = frozenset({429, 500, 502, 503, 504, 529})
@@ -74,6 +78,23 @@ class Anthropic:
             return None
         reply = await self._get(f"/v1/messages/batches/{batch}/results", RESULTS_CAPS)
         return dict(_results(reply))
+
+    async def batches(self, since: datetime) -> list[Batch]:
+        """Return the batches made since an instant, newest first; the list is read page by page until it is older.
+
+        Raises:
+            Answered, NoAnswer: As :meth:`collect`; the latter too where a batch has another shape than documented.
+        """
+        found: list[Batch] = []
+        after = ""
+        for _ in range(PAGES_MAX):
+            page = self._object(await self._get(f"/v1/messages/batches?limit={PAGE_BATCHES}{after}", CAPS))
+            listed = [_batch(one) for one in page.get("data", ())]
+            found += [one for one in listed if one.made_at >= since]
+            if not page.get("has_more") or len(listed) == 0 or listed[-1].made_at < since:
+                return found
+            after = f"&after_id={listed[-1].name}"
+        raise NoAnswer(urlsplit(self._url).hostname or "", f"it lists more than {PAGES_MAX * PAGE_BATCHES} batches")
 
     async def models(self) -> frozenset[str]:
         """Return the models that the key may use."""
@@ -157,6 +178,15 @@ def usage_from(raw: object) -> Usage:
         tokens("cache_read_input_tokens"),
         tokens("cache_creation_input_tokens"),
     )
+
+
+def _batch(raw: Mapping[str, Any]) -> Batch:
+    try:
+        counts = raw["request_counts"]
+        made_at = datetime.fromisoformat(raw["created_at"])
+        return Batch(str(raw["id"]), made_at, sum(counts.values()), raw["processing_status"] == "ended")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NoAnswer("", "a listed batch has another shape than documented") from error
 
 
 def _results(reply: Reply) -> Iterator[tuple[str, Said]]:

@@ -15,12 +15,12 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound
 from bursar.kernel.language import Ended, Question, Said, Vendor
 
-__all__ = ["Held", "Means", "Model", "Standing", "WhyNot", "forget", "hold", "of_batch", "sent", "set_policy", "settle", "standing"]  # fmt: skip
+__all__ = ["Held", "Means", "Model", "Standing", "WhyNot", "forget", "hold", "of_batch", "sent", "set_policy", "settle", "standing", "unsent"]  # fmt: skip
 
 QUESTIONS_MAX = 200
 """Most questions held money for by one call."""
 ASKING_MAX = timedelta(minutes=15)
-"""After this long a call that was not sent in a batch has no process any more."""
+"""After this long a call that was not sent has no process any more; whether a batch arrived all the same is then looked for."""
 BATCH_MAX = timedelta(hours=30)
 """After this long a batch is over: the vendor ends it within 24 hours."""
 
@@ -156,6 +156,12 @@ async def sent(tx: Tx, actor: Actor, *, calls: Sequence[UUID], batch: str) -> No
     """Say that calls are on their way in a batch of the vendor."""
     actor.must("language:use")
     await store.sent(tx, calls, batch=batch)
+
+
+async def unsent(tx: Tx, actor: Actor, *, calls: Sequence[UUID]) -> list[UUID]:
+    """Return those of some calls that money is held for and that no batch is known of."""
+    actor.must("language:use")
+    return await store.unsent(tx, calls)
 
 
 async def of_batch(tx: Tx, actor: Actor, *, batch: str) -> list[UUID]:

@@ -76,6 +76,12 @@ async def sent(tx: Tx, ids: Sequence[UUID], *, batch: str) -> None:
     )
 
 
+async def unsent(tx: Tx, ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of some calls that are held and in no batch."""
+    query = sa.select(c.id).where(tx.own(call), c.id.in_(ids), c.state == "held").order_by(c.id).limit(CALLS_MAX)
+    return [row.id for row in await tx.all(query)]
+
+
 async def locked(tx: Tx, id_: UUID) -> sa.Row[Any] | None:
     """Return a call, locked."""
     return await tx.one(sa.select(call).where(tx.own(call), c.id == id_).with_for_update())
@@ -94,8 +100,6 @@ async def of_batch(tx: Tx, batch: str) -> list[UUID]:
 
 async def forgotten(tx: Tx, *, asked_before: datetime, sent_before: datetime) -> list[UUID]:
     """Return open calls that nobody will settle: their process died before or after sending, or their batch is over."""
-    lost = sa.or_(
-        sa.and_(c.state == "held", c.asked_at < asked_before), sa.and_(c.state == "sent", c.asked_at < sent_before)
-    )
+    lost = c.asked_at < sa.case((c.batched | (c.state == "sent"), sent_before), else_=asked_before)
     query = sa.select(c.id).where(tx.own(call), c.cost.is_(None), lost).order_by(c.id).limit(CALLS_MAX)
     return [row.id for row in await tx.all(query)]

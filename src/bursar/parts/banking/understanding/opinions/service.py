@@ -143,9 +143,14 @@ async def _disputed(tx: Tx, most: int) -> _Wanted:
     return _Wanted([group for group, _ in same], [one.rows for _, one in same])
 
 
-async def batch_sent(tx: Tx, actor: Actor, *, asks: Sequence[Ask], batch: str) -> None:
+async def batch_sent(tx: Tx, actor: Actor, *, calls: Sequence[UUID], batch: str) -> None:
     """Say that questions are on their way in a batch of the vendor."""
-    await language.sent(tx, actor, calls=[ask.call for ask in asks], batch=batch)
+    await language.sent(tx, actor, calls=calls, batch=batch)
+
+
+async def unsent(tx: Tx, actor: Actor, *, calls: Sequence[UUID]) -> list[UUID]:
+    """Return those of some calls that no batch is known of and that are not settled."""
+    return await language.unsent(tx, actor, calls=calls)
 
 
 async def of_batch(tx: Tx, actor: Actor, *, batch: str) -> list[UUID]:
@@ -229,4 +234,4 @@ async def tally(tx: Tx, actor: Actor) -> Mapping[str, int]:
     return await store.tally(tx)
 
 
-__all__ = ["Ask", "Begun", "Plan", "Row", "batch_sent", "begin", "of_batch", "plan", "take", "tally"]
+__all__ = ["Ask", "Begun", "Plan", "Row", "batch_sent", "begin", "of_batch", "plan", "take", "tally", "unsent"]
