@@ -1,13 +1,13 @@
 """Transactions and their categories on the command line: search, derive and understand, work through the cards."""
 
-from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
-from bursar.cli import running
+from bursar.cli import running, showing
 from bursar.cli.findings import json_option, org_option
 from bursar.cli.main import OK
 
@@ -16,63 +16,62 @@ if TYPE_CHECKING:
     from bursar.wiring import House
 
 ROWS_MAX = 1_000
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command()
 @click.argument("query", default="")
 @click.option("--account", default="", help="Only this account.")
-@click.option("--since", type=_DAY, default=None, help="First day.")
-@click.option("--until", type=_DAY, default=None, help="First day that is left out.")
+@click.option("--since", type=showing.DAY, default=None, help="First day.")
+@click.option("--until", type=showing.DAY, default=None, help="First day that is left out.")
+@click.option("--least", default=None, help="Least amount, without sign.")
+@click.option("--most", default=None, help="Largest amount, without sign.")
+@click.option("--currency", default="", help="Only this currency.")
 @click.option("--category", default="", help="Only this category.")
+@click.option("--department", default="", help="Only this department.")
+@click.option("--party", type=click.UUID, default=None, help="Only this counterparty.")
+@click.option("--tag", default="", help="Only with this tag.")
 @click.option(
     "--state", type=click.Choice(["open", "suggested", "automatic", "confirmed"]), default=None, help="Only this state."
 )
-@click.option("--limit", type=click.IntRange(1, ROWS_MAX), default=50, show_default=True, help="Most rows.")
+@click.option("--limit", type=click.IntRange(1, ROWS_MAX), default=50, show_default=True, help="Most rows printed.")
+@click.option("--to", "file", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write every row found to this .csv or .parquet file instead.")  # fmt: skip
 @json_option
 @org_option
 def transactions(
-    query: str,
-    account: str,
-    since: datetime | None,
-    until: datetime | None,
-    category: str,
-    state: str | None,
-    limit: int,
-    as_json: bool,
-    org: str | None,
-) -> int:
+    query: str, limit: int, file: Path | None, state: str | None, least: str | None, most: str | None, as_json: bool,
+    org: str | None, **only: Any,
+) -> int:  # fmt: skip
     """Search transactions: QUERY is words that must all occur, `offi*` a beginning; the newest first."""
     from bursar import wiring
     from bursar.infra.paging import Paging
     from bursar.parts.banking.transactions import service
+    from bursar.parts.banking.transactions.rules import size_of
 
-    wanted = service.Filter(
-        (), account, _day(since), _day(until), state=state or "", category=category
-    )  # fmt: skip
+    if file and file.suffix not in {".csv", ".parquet"}:
+        raise click.UsageError("The file of --to ends in .csv or .parquet.")
+    sizes = [size_of(showing.amount(given)) if given else None for given in (least, most)]
+    wanted = service.Filter(size_min=sizes[0], size_max=sizes[1], state=state or "", **only)
 
     async def use(house: "House") -> list[Any]:
         actor = await wiring.local_actor(house, org)
         async with house.db.writing(actor) as tx:
             await _derive(tx, actor, house)
         async with house.db.reading(actor) as tx:
+            if file:
+                await _write(tx, actor, query, wanted, file)
+                return []
             got = await service.find(tx, actor, query=query, wanted=wanted)
             return list(await tx.all(got.page(tx, Paging(limit))))[:limit]
 
     rows = running.in_house(use)
+    if file:
+        running.talk(f"They are in {file}")
+        return OK
     if as_json:
         names = (
-            "id",
-            "account",
-            "booking_date",
-            "amount",
-            "currency",
-            "label",
-            "description",
-            "category",
-            "state",
-            "stage",
-        )
+            "id", "account", "booking_date", "amount", "currency", "label", "description", "category", "state", "stage",
+            "department", "note", "tags",
+        )  # fmt: skip
         running.print_json([{name: getattr(row, name) for name in names} for row in rows])
         return OK
     for row in rows:
@@ -84,8 +83,11 @@ def transactions(
     return OK
 
 
-def _day(given: datetime | None) -> date | None:
-    return given.date() if given else None
+async def _write(tx: Any, actor: Any, query: str, wanted: Any, file: Path) -> None:
+    from bursar.infra.web_exports import save
+    from bursar.parts.banking.transactions import api
+
+    await save(file, api.EXPORTED, api.exported(tx, actor, query, wanted), file.suffix.removeprefix("."))
 
 
 def _plain(text: str) -> str:

@@ -2,25 +2,25 @@
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
-from bursar.cli import running
+from bursar.cli import running, showing
 from bursar.cli.findings import json_option, org_option, printable
 from bursar.cli.main import OK, THRESHOLD
 from bursar.kernel.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from bursar.core.ledger.rules.reports import Line, Section
+    from bursar.core.ledger.rules.reports import Line
     from bursar.infra.db import Tx
     from bursar.kernel.actor import Actor
     from bursar.parts.banking.posting.service import Posted
     from bursar.wiring import House
-
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
@@ -88,39 +88,164 @@ def post(as_json: bool, org: str | None) -> int:
     return OK
 
 
+_on = click.option("--on", type=showing.DAY, default=None, help="At the end of this day; today by default.")
+_known = click.option("--known-at", type=showing.INSTANT, default=None, help="Only what was recorded by this instant.")
+_since = click.option("--since", type=showing.DAY, required=True, help="First day.")
+_until = click.option("--until", type=showing.DAY, required=True, help="Last day.")
+
+
 @books.command()
-@click.option("--on", type=_DAY, default=None, help="At the end of this day; today by default.")
+@_on
+@_known
 @json_option
 @org_option
-def trial(on: datetime | None, as_json: bool, org: str | None) -> int:
+def trial(on: date | None, known_at: datetime | None, as_json: bool, org: str | None) -> int:
     """Show the trial balance."""
     from bursar.core.ledger.books import service
 
-    found = _asked(org, lambda tx, actor: service.trial_balance(tx, actor, on=on.date() if on else None))
-    _told([line for line in found.lines if line.balance], as_json=as_json)
+    found = _asked(org, lambda tx, actor: service.trial_balance(tx, actor, on=on, known_at=known_at))
+    _told([line for line in found.lines if line.balance], {}, as_json=as_json)
     return OK
 
 
 @books.command()
-@click.option("--since", type=_DAY, required=True, help="First day.")
-@click.option("--until", type=_DAY, required=True, help="Last day.")
+@_since
+@_until
 @json_option
 @org_option
-def income(since: datetime, until: datetime, as_json: bool, org: str | None) -> int:
+def income(since: date, until: date, as_json: bool, org: str | None) -> int:
     """Show income and expenses by category."""
     from bursar.core.ledger.books import service
 
-    days = {"since": since.date(), "until": until.date()}
-    found = _asked(org, lambda tx, actor: service.income_statement(tx, actor, **days))
-    sections: Sequence[Section] = found.sections
-    _told([line for section in sections for line in section.lines], as_json=as_json)
-    if not as_json:
-        for currency, minor in sorted(found.earnings.items()):
-            click.echo(f"{'earnings':<60} {Money(minor, currency).amount:>16,} {currency}")
+    found = _asked(org, lambda tx, actor: service.income_statement(tx, actor, since=since, until=until))
+    _told([line for section in found.sections for line in section.lines], found.earnings, as_json=as_json)
     return OK
 
 
-def _told(lines: "Sequence[Line]", *, as_json: bool) -> None:
+@books.command()
+@_on
+@_known
+@json_option
+@org_option
+def sheet(on: date | None, known_at: datetime | None, as_json: bool, org: str | None) -> int:
+    """Show the balance sheet: assets, liabilities, equity; they balance with the earnings."""
+    from bursar.core.ledger.books import service
+    from bursar.infra.clock import utc_now
+
+    day = on or utc_now().date()
+    found = _asked(org, lambda tx, actor: service.balance_sheet(tx, actor, on=day, known_at=known_at))
+    _told([line for section in found.sections for line in section.lines], found.earnings, as_json=as_json)
+    return OK
+
+
+@books.command()
+@_since
+@_until
+@click.option("--cash", default="asset:bank", show_default=True, help="Beginning of the codes of the cash accounts.")
+@json_option
+@org_option
+def flow(since: date, until: date, cash: str, as_json: bool, org: str | None) -> int:
+    """Show where cash came from and went to."""
+    from bursar.core.ledger.books import service
+
+    found = _asked(org, lambda tx, actor: service.cash_flow(tx, actor, cash=cash, since=since, until=until))
+    rows = [
+        {"code": one.code, "kind": one.kind, "inflow": Money(one.inflow, one.currency), "outflow": Money(one.outflow, one.currency)}
+        for one in found
+    ]  # fmt: skip
+    showing.show(rows, as_json=as_json, none="No cash moved.")
+    return OK
+
+
+@books.command()
+@_since
+@_until
+@click.option("--tag", default="", help="By the value of this tag; by party when empty.")
+@json_option
+@org_option
+def groups(since: date, until: date, tag: str, as_json: bool, org: str | None) -> int:
+    """Show income and expenses by party or by tag."""
+    from bursar.core.ledger.books import service
+    from bursar.core.parties import service as parties
+
+    async def ask(tx: "Tx", actor: "Actor") -> list[dict[str, Any]]:
+        days = {"since": since, "until": until}
+        found = await (service.by_tag(tx, actor, tag=tag, **days) if tag else service.by_party(tx, actor, **days))
+        ids = [UUID(one.key) for one in found if one.key and not tag]
+        names = {str(id_): name for id_, (_, name) in (await parties.current(tx, actor, parties=ids)).items()}
+        return [
+            {"key": one.key, "name": names.get(one.key or "", one.key or "(none)"), "kind": one.kind,
+             "debits": Money(one.debits, one.currency), "credits": Money(one.credits, one.currency)}
+            for one in found
+        ]  # fmt: skip
+
+    rows = _asked(org, ask)
+    showing.show(rows if as_json else [row | {"key": row["key"] or ""} for row in rows], as_json=as_json)
+    return OK
+
+
+@books.command()
+@click.argument("into")
+@_on
+@_known
+@json_option
+@org_option
+def worth(into: str, on: date | None, known_at: datetime | None, as_json: bool, org: str | None) -> int:
+    """Show what every balance is worth in the currency INTO, at the rates recorded (`bursar ledger rate`)."""
+    from bursar.core.ledger.books import service
+    from bursar.infra.clock import utc_now
+
+    async def ask(tx: "Tx", actor: "Actor") -> dict[str, Any]:
+        now = utc_now()
+        found = await service.revalue(tx, actor, on=on or now.date(), into=into, known_at=known_at or now)
+        lines = (await service.trial_balance(tx, actor, on=on or now.date(), known_at=known_at)).lines
+        codes = {line.account: line.code for line in lines}
+        rates = [f"1 {one.base} = {one.rate:f} {into} ({one.day}, {one.source})" for one in found.rates.values()]
+        values = {codes[id_]: Money(minor, into) for id_, minor in found.worth.items()}
+        return {"worth": values, "gain": Money(found.gain, into), "rates": rates, "missing": list(found.missing)}
+
+    found = _asked(org, ask)
+    if as_json:
+        showing.show_one(found, as_json=True)
+        return OK
+    showing.show([{"code": code, "worth": money} for code, money in found["worth"].items()], as_json=False)
+    showing.show_one(
+        {"unrealised": found["gain"], "rates": found["rates"], "no rate for": found["missing"]}, as_json=False
+    )
+    return OK
+
+
+@books.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--since", type=showing.DAY, default=None, help="First day.")
+@click.option("--until", type=showing.DAY, default=None, help="Last day.")
+@org_option
+def export(file: Path, since: date | None, until: date | None, org: str | None) -> int:
+    """Write every transfer that moved money to FILE: .beancount, .csv or .parquet."""
+    from bursar.core.ledger.books import service
+    from bursar.core.ledger.rules.exports import COLUMNS, cells
+    from bursar.infra.web_exports import MEDIA, save
+
+    form = file.suffix.removeprefix(".")
+    if form not in {*MEDIA, "beancount"}:
+        raise click.UsageError("FILE ends in .beancount, .csv or .parquet.")
+
+    async def ask(tx: "Tx", actor: "Actor") -> None:
+        days = {"since": since, "until": until}
+        if form == "beancount":
+            with file.open("w", encoding="utf-8", newline="") as written:
+                async for piece in service.beancount(tx, actor, **days):
+                    written.write(piece)
+            return
+        pages = ([cells(row) for row in page] async for page in service.transfers(tx, actor, **days))
+        await save(file, COLUMNS, pages, form)
+
+    _asked(org, ask)
+    running.talk(f"The books are in {file}")
+    return OK
+
+
+def _told(lines: "Sequence[Line]", earnings: "Mapping[str, int]", *, as_json: bool) -> None:
     if as_json:
         running.print_json(
             [{"code": one.code, "kind": one.kind, "balance": _amount(one), "currency": one.currency} for one in lines]
@@ -128,6 +253,8 @@ def _told(lines: "Sequence[Line]", *, as_json: bool) -> None:
         return
     for one in lines:
         click.echo(f"{printable(one.code):<60.60} {_amount(one):>16,} {one.currency}")
+    for currency, minor in sorted(earnings.items()):
+        click.echo(f"{'earnings':<60} {Money(minor, currency).amount:>16,} {currency}")
 
 
 def _amount(line: "Line") -> Decimal:
@@ -163,15 +290,15 @@ def ties(as_json: bool, org: str | None) -> int:
 
 
 @books.command()
-@click.argument("through", type=_DAY)
+@click.argument("through", type=showing.DAY)
 @click.option("--reopen", is_flag=True, help="Open everything after THROUGH again.")
 @org_option
-def close(through: datetime, reopen: bool, org: str | None) -> int:
+def close(through: date, reopen: bool, org: str | None) -> int:
     """Close the books through a day, or open what comes after it again; both are in the audit trail."""
     from bursar.infra.clock import utc_now
     from bursar.parts.banking.transactions import service
 
-    until: date = through.date() + timedelta(days=1)
+    until = through + timedelta(days=1)
 
     async def ask(tx: "Tx", actor: "Actor") -> int:
         if reopen:
@@ -179,10 +306,10 @@ def close(through: datetime, reopen: bool, org: str | None) -> int:
             return 0
         return await service.close(tx, actor, until=until, now=utc_now())
 
-    undecided = _asked(org, ask, write=True)
+    undecided = (running.in_org if reopen else _asked)(org, ask, write=True)
     click.echo(
         f"Open from {until} on."
         if reopen
-        else f"Closed through {through.date()}; {undecided:,} lines in it nobody decided on."
+        else f"Closed through {through}; {undecided:,} lines in it nobody decided on."
     )
     return OK

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from bursar.infra.db import Tx
+    from bursar.kernel.actor import Actor
     from bursar.settings import Settings
     from bursar.wiring import House
 
@@ -70,6 +72,18 @@ def in_house(use: Callable[["House"], Awaitable[T]], **overrides: object) -> T:
             return await use(house)
 
     return asyncio.run(run())
+
+
+def in_org(org: str | None, ask: Callable[["Tx", "Actor"], Awaitable[T]], *, write: bool = False) -> T:
+    """Ask in one transaction of an organisation, as the person at this machine; return what ``ask`` returned."""
+    from bursar import wiring
+
+    async def use(house: "House") -> T:
+        actor = await wiring.local_actor(house, org)
+        async with (house.db.writing if write else house.db.reading)(actor) as tx:
+            return await ask(tx, actor)
+
+    return in_house(use)
 
 
 def secret(what: str, *, twice: bool = False) -> str:

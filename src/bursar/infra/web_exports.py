@@ -69,6 +69,12 @@ async def export(name: str, columns: Columns, pages: Rows, form: str) -> FileRes
     return FileResponse(path, media_type=MEDIA[form], filename=f"{name}.{form}", background=gone)
 
 
+async def save(path: Path, columns: Columns, pages: Rows, form: str) -> None:
+    """Write pages of rows to a file of one's own; see :func:`export`."""
+    with tempfile.TemporaryDirectory(prefix="bursar-export-") as folder:
+        shutil.move(await _written(Path(folder), columns, pages, form), path)
+
+
 async def export_text(name: str, pieces: AsyncIterator[str]) -> FileResponse:
     """Write pieces of text to a file and return the answer that sends and then removes it.
 

@@ -19,6 +19,7 @@ from bursar.infra.paging import Paging
 from bursar.infra.traces import Tracer
 from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, PAGE_ROWS, Form, export
+from bursar.kernel.actor import Actor
 from bursar.kernel.errors import TooLarge
 from bursar.kernel.trace import TransactionFigure
 from bursar.parts.banking.transactions import service
@@ -215,20 +216,21 @@ EXPORTED: dict[str, pl.DataType] = {
 async def export_transactions(db: TheDb, actor: As, asked: Asked, form: Form = "csv") -> FileResponse:
     """Export every transaction that a search finds, the newest first; formulas in CSV are made harmless."""
     words, wanted = asked
-
-    async def pages(tx: Tx) -> AsyncIterator[list[list[Any]]]:
-        found = await service.find(tx, actor, query=words, wanted=wanted)
-        at = Paging(PAGE_ROWS)
-        while True:
-            rows = await tx.all(found.page(tx, at))
-            page = rows[:PAGE_ROWS]
-            yield [[_exported(row, name) for name in EXPORTED] for row in page]
-            if len(rows) <= PAGE_ROWS:
-                return
-            at = Paging(PAGE_ROWS, (page[-1].booking_date, page[-1].id))
-
     async with db.reading(actor) as tx:
-        return await export("transactions", EXPORTED, pages(tx), form)
+        return await export("transactions", EXPORTED, exported(tx, actor, words, wanted), form)
+
+
+async def exported(tx: Tx, actor: Actor, words: str, wanted: Filter) -> AsyncIterator[list[list[Any]]]:
+    """Yield every transaction that a search finds as the columns of :data:`EXPORTED`, a page at a time."""
+    found = await service.find(tx, actor, query=words, wanted=wanted)
+    at = Paging(PAGE_ROWS)
+    while True:
+        rows = await tx.all(found.page(tx, at))
+        page = rows[:PAGE_ROWS]
+        yield [[_exported(row, name) for name in EXPORTED] for row in page]
+        if len(rows) <= PAGE_ROWS:
+            return
+        at = Paging(PAGE_ROWS, (page[-1].booking_date, page[-1].id))
 
 
 def _exported(row: sa.Row[Any], name: str) -> Any:
