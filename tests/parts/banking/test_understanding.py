@@ -405,3 +405,50 @@ async def test_merged_counterparties_are_one_and_undoing_makes_them_two_again(
     async with importer.db.reading(actor) as tx:
         same = await parties.same(tx, parties=[odd[0].party, handy[0].party])
     assert same == {odd[0].party: odd[0].party, handy[0].party: handy[0].party}
+
+
+async def answers_of(importer: Importer, actor: Actor, rows: Sequence[Any]) -> dict[UUID, list[tuple[str, float, str]]]:
+    """What the model says of some rows, and with what weight of evidence."""
+    async with importer.db.reading(actor) as tx:
+        said = await service._modelled(tx, [store.row_of(row) for row in rows])
+    return {id_: [(one.category, round(one.score, 12), one.because) for one in each] for id_, each in said.items()}
+
+
+async def test_what_merged_counterparties_taught_counts_together_and_comes_apart_as_it_was(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    await load(
+        importer,
+        actor,
+        tmp_path,
+        [(f"202609{n + 1:02d}", "-12.00", "ODD JOBS") for n in range(4)]
+        + [(f"202609{n + 11:02d}", "-12.00", "HANDYMAN XAVER") for n in range(4)]
+        + [("20260928", "-12.00", "ODD JOBS"), ("20260929", "-12.00", "HANDYMAN XAVER")],
+    )
+    odd, handy = await listed(importer, actor, "odd"), await listed(importer, actor, "xaver")
+    await decide(importer, actor, "Repairs", *[row.id for row in odd[:4]])
+    await decide(importer, actor, "Works", *[row.id for row in handy[:3]])
+    asked = [odd[4], handy[4]]
+
+    before = await answers_of(importer, actor, asked)
+    async with importer.db.writing(actor) as tx:
+        change = await parties.merge(tx, actor, keep=odd[0].party, gone=handy[0].party, now=NOW)
+    merged = await answers_of(importer, actor, asked)
+    async with importer.db.writing(actor) as tx:
+        await parties.undo(tx, actor, change=change, now=NOW)
+    after = await answers_of(importer, actor, asked)
+
+    assert after == before
+    assert [before[row.id][0][0] for row in asked] == ["Repairs", "Works"]
+    for row in asked:
+        assert {category for category, *_ in merged[row.id]} == {"Repairs", "Works"}
+        assert "4 of 7 rows with this counterparty" in merged[row.id][0][2]
+
+    async with importer.db.writing(actor) as tx:
+        again = await parties.merge(tx, actor, keep=odd[0].party, gone=handy[0].party, now=NOW)
+    await decide(importer, actor, "Works", handy[3].id)
+    async with importer.db.writing(actor) as tx:
+        await parties.undo(tx, actor, change=again, now=NOW)
+    taught = await answers_of(importer, actor, asked)
+    assert "4 of 4 rows with this counterparty" in taught[odd[4].id][0][2]
+    assert "4 of 4 rows with this counterparty" in taught[handy[4].id][0][2]

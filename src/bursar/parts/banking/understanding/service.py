@@ -19,8 +19,10 @@ from bursar.parts.banking.transactions import store as rows_store
 from bursar.parts.banking.understanding import store
 from bursar.parts.banking.understanding.opinions import store as opinions
 from bursar.parts.banking.understanding.rules import answers as rules
-from bursar.parts.banking.understanding.rules.answers import Answer, Past, Policy, Row, Rule, Seen
+from bursar.parts.banking.understanding.rules import model
+from bursar.parts.banking.understanding.rules.answers import Answer, Past, Policy, Row, Rule
 from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
+from bursar.parts.banking.understanding.rules.model import Seen
 
 ROWS_A_PASS = 2_000
 """Rows answered by one statement each; a pass goes on until none is left."""
@@ -200,17 +202,22 @@ async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
 
 
 async def _modelled(tx: Tx, rows: Sequence[Row]) -> dict[UUID, list[Answer]]:
-    """Return the model's likeliest three answers for each row."""
+    """Return the model's likeliest three answers for each row; what merged counterparties taught counts together."""
+    aliases = model.aliases_of(await _same(tx, rows))
+    spelt = {row.id: model.spelt(row, aliases) for row in rows}
     contexts = {row.id: contexts_of(row.case) for row in rows}
-    known = await store.counts(tx, sorted({context.id for some in contexts.values() for context in some}))
+    everywhere = {context.id for each in spelt.values() for some in each for context in some}
+    known = model.joined(await store.counts(tx, sorted(everywhere)), spelt.values())
     weights = {id_: {name: seen.weight for name, seen in here.items()} for id_, here in known.items()}
-    return {id_: rules.by_model(predict(some, weights, most=TOP), known) for id_, some in contexts.items()}
+    return {id_: model.by_model(predict(some, weights, most=TOP), known) for id_, some in contexts.items()}
 
 
 async def _learn(tx: Tx, labelled: Sequence[tuple[Row, str]], *, unlearn: Mapping[UUID, str] | None = None) -> None:
-    """Learn labelled rows in their order; what a row taught before is taken off first."""
-    plain = [row for row, _ in labelled]
-    rows = await _today(tx, plain, await _same(tx, plain))
+    """Learn labelled rows in their order; what a row taught before is taken off first.
+
+    What a row teaches stays with the counterparty that it was written under: merging is a matter of reading.
+    """
+    rows = await opinions.with_opinions(tx, [row for row, _ in labelled])
     contexts = [contexts_of(row.case) for row in rows]
     known = await store.counts(tx, sorted({context.id for some in contexts for context in some}))
     for (row, category), some in zip(labelled, contexts, strict=True):

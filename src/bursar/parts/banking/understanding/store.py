@@ -14,7 +14,8 @@ from bursar.kernel.errors import TooLarge
 from bursar.ml.tabular import Judged
 from bursar.parts.banking.transactions.rules import words_of
 from bursar.parts.banking.transactions.tables import own_account, transaction
-from bursar.parts.banking.understanding.rules.answers import TRANSFER_DAYS, Answer, Past, Policy, Row, Rule, Seen, When
+from bursar.parts.banking.understanding.rules.answers import TRANSFER_DAYS, Answer, Past, Policy, Row, Rule, When
+from bursar.parts.banking.understanding.rules.model import Seen
 from bursar.parts.banking.understanding.tables import count, policy, rule, verdict
 
 RULES_MAX = 1_000

@@ -12,7 +12,7 @@ from uuid import UUID
 import polars as pl
 
 from bursar.kernel.errors import Invalid
-from bursar.ml.tabular import Case, Context, Guess, Judged
+from bursar.ml.tabular import Case, Judged
 from bursar.parts.banking.rules.recurring import recurring
 
 TRANSFER = "Transfer between own accounts"
@@ -264,35 +264,6 @@ def by_rules(rows: Sequence[Row], rules: Sequence[Rule]) -> dict[UUID, Answer]:
                 {"rule": str(rule.id), "version": rule.version},
                 certain=not rule.suggests,
             )
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a context knows of one category: weight, times seen, the newest day and transaction."""
-
-    weight: float
-    times: int
-    day: date
-    example: UUID
-
-
-def by_model(guesses: Sequence[Guess], seen: Mapping[int, Mapping[str, Seen]]) -> list[Answer]:
-    """Return the model's likeliest answers, explained by example."""
-    found = []
-    for guess in guesses:
-        context: Context = guess.because
-        here = seen[context.id]
-        one, of = here[guess.category], sum(other.times for other in here.values())
-        found.append(
-            Answer(
-                "model",
-                guess.category,
-                guess.score,
-                f"{one.times} of {of} rows with {context.told} went to {guess.category}, the last on {one.day}",
-                {"transaction": str(one.example), "times": one.times, "of": of, "context": context.told},
-            )
-        )
     return found
 
 
