@@ -1,6 +1,7 @@
 """What is recorded, what is refused, and that a failing member fails alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from uuid import uuid4
@@ -139,6 +140,41 @@ async def test_a_refused_hold_can_never_be_settled(tx: Tx, actor: Actor, order: 
 
     assert outcome.id is None
     assert await refused(tx, actor, order("s", action=Action.SETTLE, of=uuid4())) == [NotOpen]
+
+
+async def test_a_hold_is_settled_in_its_own_currency_and_between_its_own_accounts(
+    tx: Tx, actor: Actor, accounts: Accounts, order: Make
+) -> None:
+    [hold] = await service.record(tx, actor, orders=[order("h", "cash", "sales", 80, Action.HOLD)], now=NOW)
+
+    assert await refused(
+        tx, actor,
+        replace(order("yen", amount=5, action=Action.SETTLE, of=hold), currency="JPY"),
+        order("till", "till", "sales", 5, Action.SETTLE, of=hold),
+        order("due", amount=5, action=Action.SETTLE, of=hold, due=NOW),
+        order("right", amount=5, action=Action.SETTLE, of=hold),
+    ) == [WrongCurrency, Invalid, Invalid, None]  # fmt: skip
+    assert await volumes(tx, accounts, "cash") == (5, 0, 75, 0)
+
+
+async def test_text_that_mimics_tags_is_another_content(tx: Tx, actor: Actor, order: Make) -> None:
+    tagged = replace(order("k", "cash", "sales", 1, memo="a"), tags={"b": "c"})
+    await service.record(tx, actor, orders=[tagged], now=NOW)
+
+    assert await refused(tx, actor, replace(tagged, memo="a\x1fb\x1dc", tags={})) == [KeyReused]
+    assert await refused(tx, actor, tagged) == [None]
+
+
+@pytest.mark.parametrize(
+    ("base", "quote", "rate"),
+    [
+        ("EUR", "EUR", "1"), ("eur", "USD", "1"), ("EUR", "U$D", "1"), ("EUR", "USD", "0"), ("EUR", "USD", "-1"),
+        ("EUR", "USD", "NaN"), ("EUR", "USD", "1e12"), ("EUR", "USD", "1e-16"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_exchange_rate_is_refused(tx: Tx, actor: Actor, base: str, quote: str, rate: str) -> None:
+    with pytest.raises(Invalid):
+        await service.add_rates(tx, actor, rates=[(base, quote, DAY, Decimal(rate))], source="x", now=NOW)
 
 
 async def test_a_hold_lapses_at_its_time(tx: Tx, actor: Actor, accounts: Accounts, order: Make) -> None:

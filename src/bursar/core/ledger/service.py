@@ -12,7 +12,16 @@ import sqlalchemy as sa
 from bursar.core.audit import service as audit
 from bursar.core.ledger.rules import chain
 from bursar.core.ledger.rules.admit import Batch, Outcome
-from bursar.core.ledger.rules.orders import BATCH_MAX, Action, BooksClosed, Guard, LinkFailed, Order
+from bursar.core.ledger.rules.orders import (
+    BATCH_MAX,
+    Action,
+    BooksClosed,
+    Guard,
+    LinkFailed,
+    Order,
+    check_currency,
+    check_rate,
+)
 from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import proofs as proof_store
 from bursar.core.ledger.store import transfers as transfer_store
@@ -82,8 +91,7 @@ def _check_account(one: NewAccount) -> None:
         raise Invalid(f"An account code has 1 to {CODE_CHARS_MAX} characters")
     if one.kind not in KINDS:
         raise Invalid(f"{one.kind[:40]!r} is no kind of account", f"Use one of {', '.join(sorted(KINDS))}")
-    if not (len(one.currency) == 3 and one.currency.isascii() and one.currency.isupper() and one.currency.isalpha()):
-        raise Invalid(f"{one.currency[:10]!r} is not an ISO 4217 currency code")
+    check_currency(one.currency)
 
 
 async def close_account(tx: Tx, actor: Actor, *, account: UUID, now: datetime) -> None:
@@ -353,8 +361,7 @@ async def add_rates(
     """
     actor.must("ledger:write")
     for base, quote, _, rate in rates:
-        if base == quote or not rate.is_finite() or rate <= 0 or len(base) != 3 or len(quote) != 3:
-            raise Invalid(f"{base} to {quote} at {rate} is no exchange rate")
+        check_rate(base, quote, rate)
     rows: list[Mapping[str, Any]] = [
         {"id": new_id(), "base": base, "quote": quote, "day": day, "rate": rate, "source": source, "recorded_at": now}
         for base, quote, day, rate in rates

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from bursar.core.ledger.rules import reports
 from bursar.core.ledger.rules.exports import Beancount, Row
+from bursar.core.ledger.rules.orders import check_currency
 from bursar.core.ledger.rules.reports import Line, Rate, Section
 from bursar.core.ledger.store import accounts as account_store
 from bursar.core.ledger.store import reports as store
@@ -184,8 +185,13 @@ class Revaluation:
 
 
 async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: datetime) -> Revaluation:
-    """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known."""
+    """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known.
+
+    Raises:
+        Invalid: ``into`` is no currency code.
+    """
     actor.must("ledger:read")
+    check_currency(into)
     lines = await store.lines(tx, until=on, known_at=known_at)
     foreign = sorted({line.currency for line in lines} - {into})
     found = await account_store.rates(tx, quote=into, bases=foreign, day=on, known_at=known_at) if foreign else []

@@ -177,6 +177,8 @@ class Batch:
             return NotOpen(str(order.of), "there is no such transfer")
         if refusal := self._not_open(order, earlier):
             return refusal
+        if order.currency not in {"", earlier.currency}:
+            return WrongCurrency(str(earlier.debit), earlier.currency, order.currency)
         left = earlier.amount - earlier.used
         amount = order.amount or left
         if amount > left:

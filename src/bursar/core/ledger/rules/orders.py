@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
 from bursar.kernel.errors import Conflict, Invalid, NotFound, Refusal
+from bursar.kernel.money import PLACES_MAX
 
 AMOUNT_MINOR_MAX = 10**15
 """Largest amount of one transfer, in minor units."""
@@ -19,6 +21,9 @@ VOLUME_MAX = 9 * 10**18
 KEY_CHARS_MAX = 200
 MEMO_CHARS_MAX = 2_000
 TAGS_MAX = 20
+RATE_MAX = 10**12
+"""Every exchange rate is less."""
+
 BATCH_MAX = 10_000
 """Most orders recorded in one transaction."""
 
@@ -88,13 +93,39 @@ class Order:
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the content, without the key: the same content again is no change."""
-        tags = "\x1e".join(f"{name}\x1d{value}" for name, value in sorted(self.tags.items())) if self.tags else ""
+        tags = (
+            "\x1e".join(f"{_apart(name)}\x1d{_apart(value)}" for name, value in sorted(self.tags.items()))
+            if self.tags
+            else ""
+        )
         ids = "\x1f".join(str(one and one.int) for one in (self.debit, self.credit, self.of, self.entry, self.party))
         text = (
             f"{self.action.value}\x1f{ids}\x1f{self.amount}\x1f{self.currency}\x1f{self.value_day}\x1f{self.due}"
-            f"\x1f{self.memo}\x1f{tags}"
+            f"\x1f{_apart(self.memo)}\x1f{tags}"
         )
         return hashlib.sha256(text.encode()).digest()
+
+
+def check_currency(code: str) -> None:
+    """Refuse what is not written as an ISO 4217 code with :class:`Invalid`."""
+    if not (len(code) == 3 and code.isascii() and code.isupper() and code.isalpha()):
+        raise Invalid(f"{code[:10]!r} is not an ISO 4217 currency code")
+
+
+def check_rate(base: str, quote: str, rate: Decimal) -> None:
+    """Refuse what is no exchange rate with :class:`Invalid`; the places of a rate are kept, all or none."""
+    check_currency(base)
+    check_currency(quote)
+    if base == quote or not rate.is_finite() or not 0 < rate < RATE_MAX or round(rate, PLACES_MAX) != rate:
+        raise Invalid(f"{base} to {quote} at {rate} is no exchange rate", f"Send at most {PLACES_MAX} places")
+
+
+_ESCAPED = {code: f"\x1b{chr(code + 0x40)}" for code in range(0x1B, 0x20)}
+
+
+def _apart(text: str) -> str:
+    """Return a text that holds no separator of the digest, so that no two contents look the same."""
+    return text if text.isprintable() else text.translate(_ESCAPED)
 
 
 def check(order: Order) -> Refusal | None:
@@ -106,8 +137,16 @@ def check(order: Order) -> Refusal | None:
     if len(order.memo) > MEMO_CHARS_MAX or len(order.tags) > TAGS_MAX or "\x00" in order.memo:
         return Invalid(f"{order.key} has more than {MEMO_CHARS_MAX} characters of memo or {TAGS_MAX} tags")
     if order.action in REFERRING:
-        return None if order.of else Invalid(f"{order.key} does not say which transfer it is about", "Send of")
+        return _check_referring(order)
     return _check_new(order)
+
+
+def _check_referring(order: Order) -> Refusal | None:
+    if order.of is None:
+        return Invalid(f"{order.key} does not say which transfer it is about", "Send of")
+    if order.debit or order.credit or order.due:
+        return Invalid(f"{order.key} takes accounts and due time from the earlier transfer", "Leave them out")
+    return None
 
 
 def _check_new(order: Order) -> Refusal | None:
