@@ -148,22 +148,10 @@ async def transfer(
 
 async def _write(tx: Tx, batch: Batch, head: transfer_store.Head, changed: Sequence[Any], names: Sequence[str]) -> None:
     leaves: list[chain.Leaf] = [
-        (
-            a.id,
-            a.order.key,
-            a.digest,
-            a.order.action.value,
-            a.debit,
-            a.credit,
-            a.amount,
-            a.currency,
-            a.order.value_day,
-            batch.now,
-            a.order.of,
-            name,
-        )
+        (a.id, a.order.key, a.digest, a.order.action.value, a.debit, a.credit, a.amount, a.currency, a.order.value_day, batch.now,
+         a.order.of, name)
         for a, name in zip(batch.admitted, names, strict=True)
-    ]
+    ]  # fmt: skip
     digest, number = chain.digest_of(leaves), head.batch + 1
     await transfer_store.write(
         tx, admitted=batch.admitted, changed=changed, actors=names, number=number, digest=digest,
