@@ -105,13 +105,10 @@ async def outlook(tx: Tx, actor: Actor, *, lake: Lake) -> list[Outlook]:
 
 
 async def _seen(tx: Tx, actor: Actor, lake: Lake, lines: pl.DataFrame, on: date) -> _Seen:
-    """Look at the movements now and at earlier origins; the same set of files is looked at once."""
+    """Look at the movements now and at earlier origins; the same set of files is looked at once, whoever asks meanwhile."""
     ids = sorted(str(file.id) for file in await lake.files(tx, BANK_LINES.name))
     key = (tx.org, str(lake.root), hashlib.sha256("".join(ids).encode()).hexdigest(), on)
-    if (known := _SEEN.get(key)) is None:
-        known = await _looked(actor, lines, on + timedelta(days=1))
-        _SEEN.put(key, known)
-    return known
+    return await _SEEN.get_or(key, lambda: _looked(actor, lines, on + timedelta(days=1)))
 
 
 @dataclass(frozen=True, slots=True)
