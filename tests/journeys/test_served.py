@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,15 @@ from bursar.reports.sample import write_sample
 WITHIN_S = 120
 """Until findings follow an import, on a crowded machine; idle it takes the waiting time and a few seconds."""
 
-SCOPES = ("finding:read", "intake:import", "intake:read", "intake:revert")
+SCOPES = (
+    "bank:read",
+    "finding:read",
+    "intake:import",
+    "intake:read",
+    "intake:revert",
+    "ledger:read",
+    "transaction:read",
+)
 
 
 def _command(home: Path, *args: str) -> tuple[list[str], dict[str, str]]:
@@ -86,3 +95,29 @@ def test_an_upload_becomes_findings_and_taking_it_back_ends_them(folder: Path) -
 
     assert {batch["state"] for batch in batches} == {"imported"}
     assert any(one["kind"].startswith("banking.") for one in found), found
+
+
+READ = ("/v1/findings", "/v1/transactions", "/v1/cash", "/v1/bank/reconciliation", "/v1/books/trial-balance")
+
+
+def test_the_same_statements_from_many_at_once_are_taken_once_while_others_read(folder: Path) -> None:
+    write_sample(folder / "exports", seed=7)
+    (folder / "home").mkdir(mode=0o755)
+    bank = sorted((folder / "exports").glob("**/bank/*"))
+    with served(folder / "home") as client, ThreadPoolExecutor(12) as pool:
+        sent = [
+            pool.submit(client.post, "/v1/imports", params={"name": path.name}, content=path.read_bytes())
+            for path in bank * 4
+        ]
+        read = [pool.submit(client.get, path) for path in READ * 3]
+        imported = [batch for one in sent for batch in one.result().raise_for_status().json()]
+        answers = {one.result().status_code for one in read}
+        account = (
+            client.get("/v1/imports", params={"limit": 200, "state": "imported"}).raise_for_status().json()["data"]
+        )
+
+    first = [batch for batch in imported if not batch["already"]]
+    assert answers == {200}
+    assert sorted(batch["id"] for batch in first) == sorted(batch["id"] for batch in account)
+    assert len(imported) == 4 * len(first)
+    assert all(batch["rows_taken"] + batch["rows_known"] == batch["rows_read"] > 0 for batch in first)
