@@ -6,7 +6,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from bursar.parts.banking.rules.doubles import SERIAL_STEPS_MAX, alike, doubles
+from bursar.parts.banking.rules.doubles import BOOKED_WITHIN_DAYS, SERIAL_STEPS_MAX, alike, doubles, untold
 from bursar.parts.banking.rules.payables import FLOOR, PAIRS_MAX, PAYMENTS_MIN, repeated
 
 DAY = date(2026, 3, 2)
@@ -129,3 +129,20 @@ def test_the_largest_pairs_are_told_up_to_a_limit() -> None:
 
 def test_nothing_paid_is_nothing_found() -> None:
     assert repeated(frame(*PAIR).clear()) == []
+
+
+@pytest.mark.parametrize(
+    ("later", "amount", "told"),
+    [
+        (0, "-2964.20", 0),
+        (BOOKED_WITHIN_DAYS, "-2964.20", 0),
+        (BOOKED_WITHIN_DAYS + 1, "-2964.20", 1),
+        (0, "-2964.21", 1),
+    ],
+)
+def test_a_double_in_a_list_of_payments_and_at_the_bank_is_told_once(later: int, amount: str, told: int) -> None:
+    listed = repeated(frame(*PAIR, *usual("Lifts Ltd")))
+    booked = doubles(frame(*(movement(day + later, amount, currency="GBP") for day in (0, 9))), [])
+
+    assert (len(listed), len(booked)) == (1, 1)
+    assert len(untold(listed, booked)) == told

@@ -1,6 +1,7 @@
 """Use cases of banking: what the statements say that is worth acting on."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -15,7 +16,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Finding, SourceRow
 from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES
 from bursar.parts.banking.rules import findings as rules
-from bursar.parts.banking.rules.doubles import Double, doubles
+from bursar.parts.banking.rules.doubles import Double, doubles, untold
 from bursar.parts.banking.rules.findings import RowKey
 from bursar.parts.banking.rules.oddities import Moved, Unusual, creep, moved, trial, twins, unusual
 from bursar.parts.banking.rules.payables import repeated
@@ -74,13 +75,13 @@ async def movements(tx: Tx, actor: Actor, *, lake: Lake) -> pl.DataFrame:
 async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
     """Return what the bank statements and lists of payments show to be worth a look."""
     lines = await movements(tx, actor, lake=lake)
-    told = await _payables(tx, actor, lake)
     if lines.is_empty():
-        return told
+        return await _payables(tx, actor, lake, booked=())
     newest: date = lines["booking_date"].max()  # type: ignore[assignment]
     oldest: date = lines["booking_date"].min()  # type: ignore[assignment]
     series = recurring(lines)
     seen = _Seen.of(lines, series, oldest, newest)
+    told = await _payables(tx, actor, lake, booked=seen.pairs)
     sources = await _sources(tx, actor, lines, seen.rows())
     return [
         *told,
@@ -97,14 +98,14 @@ async def advise(tx: Tx, actor: Actor, *, lake: Lake) -> list[Finding]:
     ]
 
 
-async def _payables(tx: Tx, actor: Actor, lake: Lake) -> list[Finding]:
-    """Return what lists of payments show: invoices that may have been paid twice."""
+async def _payables(tx: Tx, actor: Actor, lake: Lake, *, booked: Sequence[Double]) -> list[Finding]:
+    """Return what lists of payments show: invoices that may have been paid twice, beyond what bank lines tell."""
     columns = ("day", "amount", "currency", "supplier", "description", "category", "department", "row")
     lines = await lake.scan(tx, PAYMENT_LINES)
     if "batch" not in lines.collect_schema().names():
         return []
     paid = await asyncio.to_thread(lambda: lines.select(*columns, "batch").collect(engine="streaming"))
-    pairs = await asyncio.to_thread(repeated, paid)
+    pairs = untold(await asyncio.to_thread(repeated, paid), booked)
     named = paid.select(
         "batch",
         "row",

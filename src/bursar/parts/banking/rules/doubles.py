@@ -1,6 +1,7 @@
 """Payments made twice: same payee and amount within days, outside the payee's own rhythm."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -28,6 +29,9 @@ SERIAL_STEPS_MAX = 100
 
 SAME_STATEMENT_SHARE = 0.8
 """Two files of different accounts that share this much of what they both cover are one account exported twice."""
+
+BOOKED_WITHIN_DAYS = 7
+"""A bank books a payment at most this many days from the day that a list of payments gives it."""
 
 _NUMBER = re.compile(r"(.*?)([0-9]+)")
 
@@ -151,3 +155,14 @@ def _pairs_in(row: dict[str, list[object] | object], *, regular: bool) -> list[D
             )
         )
     return found
+
+
+def untold(listed: Sequence[Double], booked: Sequence[Double]) -> list[Double]:
+    """Return the pairs of a list of payments that no pair of bank lines tells: who has both has each payment in both."""
+    return [one for one in listed if not any(_is(one, other) for other in booked)]
+
+
+def _is(listed: Double, booked: Double) -> bool:
+    apart = max(abs((one - other).days) for one, other in zip(listed.days, booked.days, strict=True))
+    same = (listed.currency, listed.amount) == (booked.currency, booked.amount)
+    return same and apart <= BOOKED_WITHIN_DAYS
