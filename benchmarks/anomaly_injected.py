@@ -21,7 +21,7 @@ from benchmarks._planning_data import Series, nn5
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
 from bursar.ml.anomaly.alerts import Rules
-from bursar.ml.anomaly.cause import explain, usual_until
+from bursar.ml.anomaly.cause import begins_then, explain, usual_until
 from bursar.ml.anomaly.detect import detect
 from bursar.ml.calendar import Calendar
 
@@ -165,7 +165,8 @@ def causes_named(clean: Floats, values: Floats, planted: list[Planted], parents:
         usual, off = usual_until(mine, onset, stop, 7)
         cents = np.rint(100 * usual).astype(np.int64)
         actual = np.rint(100 * mine[:, onset:stop].sum(axis=1)).astype(np.int64)
-        listed = explain(actual, cents, int(cents.sum()), usual=100 * off)[:CAUSES_SHOWN]
+        timing = begins_then(mine, onset, stop, 7)
+        listed = explain(actual, cents, int(cents.sum()), usual=100 * off, timing=timing)[:CAUSES_SHOWN]
         hits.append(bool({int(children[cause.child]) for cause in listed} & set(one.rows)))
     return sum(hits) / len(hits)
 

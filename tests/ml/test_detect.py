@@ -8,7 +8,7 @@ import pytest
 from bursar.kernel.errors import Invalid
 from bursar.kernel.series import Floats
 from bursar.ml.anomaly.alerts import AlertKind, Rules
-from bursar.ml.anomaly.cause import explain, spread_exactly, usual_until
+from bursar.ml.anomaly.cause import begins_then, explain, spread_exactly, usual_until
 from bursar.ml.anomaly.detect import detect
 from bursar.ml.calendar import Calendar
 from tests.ml.data import START, panel, weekly
@@ -228,3 +228,46 @@ def test_a_cause_needs_no_history_to_be_measured(length: int) -> None:
 
     assert usual.tolist() == [10.0, 10.0]
     assert off.tolist() == [0.0, 0.0]
+
+
+def test_a_child_that_changed_at_another_time_is_not_the_cause() -> None:
+    """A larger step a week later, and growth that began a month before, explain less than what began on the day."""
+    values = weekly(10, 300, seed=4, noise=2.0)
+    values[0, 260:] += 30.0
+    values[1, 268:] += 60.0
+    values[2, 236:] += 1.2 * np.arange(64)
+    usual, off = usual_until(values, 260, 288, 7)
+
+    timing = begins_then(values, 260, 288, 7)
+    cents, actual = (
+        np.rint(100 * usual).astype(np.int64),
+        np.rint(100 * values[:, 260:288].sum(axis=1)).astype(np.int64),
+    )
+
+    first = explain(actual, cents, int(cents.sum()), usual=100 * off, timing=timing)[0]
+    assert explain(actual, cents, int(cents.sum()), usual=100 * off)[0].child == 1
+    assert first.child == 0
+    assert timing[0] > 0.5
+    assert timing[1:3].max() < 0.01
+
+
+def test_what_all_children_did_together_leaves_their_order_to_the_amounts() -> None:
+    values = weekly(10, 300, seed=4, noise=2.0)
+    values[:, 260:] *= 1.5
+
+    assert begins_then(values, 260, 274, 7).min() > 0.5
+    assert begins_then(values, 5, 19, 7).tolist() == [1.0] * 10
+
+
+def test_doubt_silences_a_vanished_key() -> None:
+    values = quiet()
+    values[2, -20:] = 0
+    doubt = np.ones(QUIET)
+    doubt[2] = 100.0
+
+    told = {one.row for one in detect(panel(values), periods=SCAN).alerts if one.kind is AlertKind.VANISHED}
+    doubted = {
+        one.row for one in detect(panel(values), periods=SCAN, doubt=doubt).alerts if one.kind is AlertKind.VANISHED
+    }
+
+    assert (2 in told, 2 in doubted) == (True, False)

@@ -54,6 +54,32 @@ class PriceUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What was measured beside what was expected of the same days, exact, in the finding's currency.
+
+    Attributes:
+        days: Days that the sums are over.
+        actual: What they cost.
+        expected: What they were expected to cost.
+        lower: Lower end of the 95 % range of that.
+        upper: Upper end.
+        causes: Parts that sum exactly to ``impact``, the most telling first.
+    """
+
+    days: Period
+    actual: Decimal
+    expected: Decimal
+    lower: Decimal
+    upper: Decimal
+    causes: tuple[Part, ...] = ()
+
+    @property
+    def impact(self) -> Decimal:
+        """Actual minus expected; positive is more spent."""
+        return self.actual - self.expected
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Why a finding is so.
 
@@ -63,7 +89,9 @@ class Evidence:
         prices: Prices used, with their dates.
         rows: The most telling source rows, at most 50; ``rows_total`` counts all.
         rows_total: How many source rows the finding rests on.
-        chart: Optional series for a chart: ``{"x": [...], "y": [...], "lower": [...], "upper": [...]}``.
+        chart: Optional series for a chart: ``{"x": [...], "y": [...]}``, and where something was expected of each x also
+            ``"expected"``, ``"lower"`` and ``"upper"``, with null where nothing was.
+        observed: What was measured beside what was expected, where a figure stood out.
     """
 
     formula: str
@@ -72,6 +100,7 @@ class Evidence:
     rows: tuple[SourceRow, ...] = ()
     rows_total: int = 0
     chart: dict[str, list[object]] = field(default_factory=dict)
+    observed: Observed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,14 @@ def usual(day: date, level: float) -> str:
 def bill(
     path: Path, first: date, last: date, *, amounts: Amounts = usual, currency: str = "USD", only: str = ""
 ) -> Path:
-    """Write one FOCUS bill with a usage row for each leaf and day from ``first`` to ``last``."""
+    """Write one FOCUS bill with a usage row for each leaf (of a provider or account) and day from ``first`` to ``last``."""
     rows = []
     for offset in range((last - first).days + 1):
         day = first + timedelta(days=offset)
         begins = day.replace(day=1)
         ends = (begins + timedelta(days=32)).replace(day=1)
         for provider, account, service, resource, region, level in LEAVES:
-            if only and provider != only:
+            if only and only not in {provider, account}:
                 continue
             cost = amounts(day, level)
             rows.append(

@@ -161,10 +161,10 @@ async def test_days_that_are_not_over_and_a_branch_that_is_late_are_not_used(
 def test_a_vendor_that_charges_by_the_month_does_not_hold_up_the_others() -> None:
     firsts = [date(2026, month, 1) for month in range(1, 11)]
     daily = [date(2026, 9, 1) + timedelta(days=at) for at in range(60)]
-    sums = pl.DataFrame({"part0": ["saas"] * 10 + ["aws"] * 60, "day": [*firsts, *daily]})
+    sums = pl.DataFrame({"feed": ["saas"] * 10 + ["aws"] * 60, "day": [*firsts, *daily]})
 
     assert rules.complete_until(sums, date(2026, 11, 20)) == (date(2026, 10, 30), ())
-    assert rules.complete_until(sums.filter(pl.col("part0") == "saas"), date(2026, 11, 20)) == (date(2026, 10, 31), ())
+    assert rules.complete_until(sums.filter(pl.col("feed") == "saas"), date(2026, 11, 20)) == (date(2026, 10, 31), ())
     assert rules.complete_until(sums, date(2026, 12, 20)) == (date(2026, 10, 30), ())
     assert rules.complete_until(sums, date(2026, 10, 20)) == (date(2026, 10, 18), ())
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from bursar.core.findings import rules, tables
 from bursar.core.findings.rules import Kept
 from bursar.infra.db import Tx, new_id
-from bursar.kernel.finding import Evidence, Finding, FindingState, Part, PriceUsed, SourceRow
+from bursar.kernel.finding import Evidence, Finding, FindingState, Observed, Part, PriceUsed, SourceRow
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
 
@@ -44,7 +44,7 @@ def evidence_from_json(raw: Mapping[str, Any]) -> Evidence:
     """Read what :func:`evidence_to_json` wrote."""
     return Evidence(
         formula=raw["formula"],
-        parts=tuple(Part(part["label"], Decimal(part["amount"])) for part in raw["parts"]),
+        parts=_parts_from_json(raw["parts"]),
         prices=tuple(
             PriceUsed(
                 **(price | {"amount": Decimal(price["amount"]), "day": date.fromisoformat(price["day"])}),
@@ -57,7 +57,24 @@ def evidence_from_json(raw: Mapping[str, Any]) -> Evidence:
         ),
         rows_total=raw["rows_total"],
         chart=raw["chart"],
+        observed=_observed_from_json(raw["observed"]) if raw.get("observed") else None,
     )
+
+
+def _observed_from_json(raw: Mapping[str, Any]) -> Observed:
+    days = raw["days"]
+    return Observed(
+        Period(date.fromisoformat(days["start"]), date.fromisoformat(days["end"])),
+        Decimal(raw["actual"]),
+        Decimal(raw["expected"]),
+        Decimal(raw["lower"]),
+        Decimal(raw["upper"]),
+        _parts_from_json(raw["causes"]),
+    )
+
+
+def _parts_from_json(raw: Sequence[Mapping[str, str]]) -> tuple[Part, ...]:
+    return tuple(Part(part["label"], Decimal(part["amount"])) for part in raw)
 
 
 def _money(minor: int | None, currency: str) -> Money | None:

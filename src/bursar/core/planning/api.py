@@ -20,7 +20,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
 from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, Router, TheDb, router
 from bursar.kernel.errors import Conflict
-from bursar.kernel.finding import FindingState
+from bursar.kernel.finding import FindingState, Observed
 
 r = router(
     "anomalies", tag="Anomalies", about="Changes of cost that stand out, with their cause; findings of the inbox."
@@ -30,14 +30,29 @@ Id = Annotated[str, Path(pattern=r"^F[0-9]{1,12}$", description="Short id of the
 
 
 class CauseOut(Out):
-    """A child that explains a part of the change; the parts sum to the worth."""
+    """A child that explains a part of the change; the parts sum to the impact."""
 
     label: str
     amount: str
 
 
+class ObservedOut(Out):
+    """What the days from `first` to before `end` cost, what was expected with its 95 % range, and the difference."""
+
+    first: date
+    end: date
+    actual: MoneyOut
+    expected: MoneyOut
+    lower: MoneyOut
+    upper: MoneyOut
+    impact: MoneyOut
+
+
 class AnomalyOut(Out):
-    """One change that stands out: what it is worth, why, and the days around it."""
+    """One change that stands out: what it is worth, why, and the days around it.
+
+    `observed` is null on findings of earlier versions; their causes sum to the worth.
+    """
 
     id: str
     kind: str
@@ -51,6 +66,7 @@ class AnomalyOut(Out):
     first: date
     last: date
     formula: str
+    observed: ObservedOut | None
     causes: list[CauseOut]
     chart: dict[str, Any]
 
@@ -62,8 +78,15 @@ class FeedbackIn(In):
     because: Annotated[str, Field(max_length=1900)] = ""
 
 
+def _observed(seen: Observed, currency: str) -> ObservedOut:
+    names = ("actual", "expected", "lower", "upper", "impact")
+    amounts = {name: MoneyOut.exact(getattr(seen, name), currency) for name in names}
+    return ObservedOut(first=seen.days.start, end=seen.days.end, **amounts)
+
+
 def _out(kept: Kept) -> AnomalyOut:
     finding = kept.finding
+    seen = finding.evidence.observed
     return AnomalyOut(
         id=kept.name,
         kind=finding.kind,
@@ -77,7 +100,11 @@ def _out(kept: Kept) -> AnomalyOut:
         first=finding.period.start,
         last=finding.period.end,
         formula=finding.evidence.formula,
-        causes=[CauseOut(label=part.label, amount=f"{part.amount:f}") for part in finding.evidence.parts],
+        observed=_observed(seen, finding.worth.currency) if seen else None,
+        causes=[
+            CauseOut(label=part.label, amount=f"{part.amount:f}")
+            for part in (seen.causes if seen else finding.evidence.parts)
+        ],
         chart=dict(finding.evidence.chart),
     )
 

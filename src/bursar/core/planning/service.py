@@ -15,8 +15,9 @@ from bursar.core.planning.calendars import service as calendars
 from bursar.core.planning.calendars.service import Planned
 from bursar.core.planning.rules import alerts as rules
 from bursar.core.planning.rules.feedback import Said, Verdict, learned
-from bursar.core.planning.rules.series import KEY_SEPARATOR, covered_until, dense, grouped, panels
-from bursar.core.planning.series.rules import COST, usage_rows
+from bursar.core.planning.rules.series import KEY_SEPARATOR, dense, first_days
+from bursar.core.planning.series import service as series_
+from bursar.core.planning.series.rules import COST, leaves, part_expressions, usage_rows
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
@@ -24,7 +25,7 @@ from bursar.kernel.errors import NotFound
 from bursar.kernel.finding import Finding, FindingState, SourceRow
 from bursar.kernel.lines import COST_LINES
 from bursar.kernel.series import Panel
-from bursar.ml.anomaly.alerts import Alert, AlertKind, Detection, Rules
+from bursar.ml.anomaly.alerts import Alert, AlertKind, Rules
 from bursar.ml.anomaly.detect import detect
 
 KINDS = tuple(rules.KINDS.values())
@@ -36,11 +37,12 @@ SCAN_DAYS_MAX = 365
 HISTORY_DAYS_MIN = 42
 """A series needs this many days before the scanned ones."""
 
-MONEY_FLOOR = 20.0
-"""Smallest impact, in major units, that is told."""
+SETTLED_DAYS = 91
+"""Days before which a change is judged by what little was known then, and after which by at least these."""
 
-COST_DIMENSIONS = COST.dimensions
-"""What makes a cost series: provider, account, service."""
+MONEY_FLOOR = 20.0
+PERCENT_FLOOR = 0.2
+"""Smallest impact that is told: in major units, and as a share of what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,11 @@ class CostSeries:
 
 async def cost_series(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> CostSeries:
     """Build the daily cost series of the organisation by one grouping over its bills."""
-    actor.must("series:read")
+    sums = (await series_.facts(tx, actor, lake=lake, source=COST.name)).sums
     lines = await lake.scan(tx, COST_LINES)
     if "batch" not in lines.collect_schema().names():
         lines = lines.with_columns(pl.lit("").alias("batch"))
-    rows = usage_rows(lines)
-    sums = await asyncio.to_thread(
-        grouped(rows, day="charge_period_start", amount=pl.col("cost"), dimensions=COST_DIMENSIONS).collect
-    )
-    until: dict[str, date] = {}
-    for (provider,), one in (
-        sums.with_columns(pl.col("key").str.split(KEY_SEPARATOR).list.first().alias("provider"))
-        .partition_by("provider", as_dict=True)
-        .items()
-    ):
-        until[str(provider)] = covered_until(one["day"].to_list(), now.date())
-    return CostSeries(panels(sums, until=until), rows)
+    return CostSeries(await asyncio.to_thread(leaves, COST, sums, today=now.date()), usage_rows(lines))
 
 
 async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> list[Finding]:
@@ -80,11 +71,11 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     found: list[Finding] = []
     for whole in series.panels.values():
         panel = dense(whole)
-        detection = await asyncio.to_thread(_scanned, panel, verdicts, planned) if panel else None
-        if panel is None or detection is None:
+        if panel is None:
             continue
-        chosen = [alert for alert in detection.alerts if alert.impact > 0 or alert.kind is AlertKind.VANISHED]
-        chosen += [alert for alert in detection.alerts if alert.kind is AlertKind.CANCELLING and alert not in chosen]
+        told = {AlertKind.VANISHED, AlertKind.CANCELLING}
+        alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned)
+        chosen = [alert for alert in alerts if alert.impact > 0 or alert.kind in told]
         found += await _told(tx, actor, series, panel, chosen)
     return found
 
@@ -105,15 +96,33 @@ async def said(tx: Tx, actor: Actor) -> list[Verdict]:
     return out
 
 
-def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned) -> Detection | None:
-    longest = int(np.diff(panel.indptr).max())
-    periods = min(SCAN_DAYS_MAX, longest - HISTORY_DAYS_MIN)
-    if periods < 1:
-        return None
-    doubt, known = learned(panel, verdicts, planned.events, periods)
+def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned) -> list[Alert]:
+    """Scan the newest days by what was before them; a short history in two steps, so that the later is judged by more."""
+    length = int((panel.ends.max() - panel.starts.min()) / np.timedelta64(24, "h"))
+    start = max(HISTORY_DAYS_MIN, length - SCAN_DAYS_MAX)
+    if start >= length:
+        return []
     calendar, _ = calendars.calendar_of(planned, panel.currency)
-    rules_ = Rules(money_least=MONEY_FLOOR, percent_least=0.2)
-    return detect(panel, periods=periods, rules=rules_, calendar=calendar, ignore=known, doubt=doubt)
+    rules_ = Rules(money_least=MONEY_FLOOR, percent_least=PERCENT_FLOOR)
+    step = SETTLED_DAYS if start < SETTLED_DAYS < length else length
+    alerts: list[Alert] = []
+    for stop, since in [(step, start), (length, step)][: 1 + (step < length)]:
+        part, rows = first_days(panel, stop)
+        accounts = [key.rsplit(KEY_SEPARATOR, 1)[0] for key in part.keys]
+        parents = np.unique(accounts, return_inverse=True)[1]
+        doubt, known = learned(part, verdicts, planned.events, stop - since)
+        found = detect(
+            part, periods=stop - since, rules=rules_, calendar=calendar, ignore=known, doubt=doubt, parents=parents
+        )
+        alerts += [
+            replace(one, row=rows[one.row], partner=rows[one.partner] if one.partner >= 0 else -1)
+            for one in found.alerts
+        ]
+    return [one for one in alerts if one.kind is not AlertKind.VANISHED or _still_silent(panel, one)]
+
+
+def _still_silent(panel: Panel, alert: Alert) -> bool:
+    return not panel.series(alert.row)[panel.times(alert.row) >= alert.onset].any()
 
 
 async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert]) -> list[Finding]:
@@ -137,14 +146,15 @@ async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: 
     found = []
     for at, (alert, change) in enumerate(zip(alerts, changes, strict=True)):
         key = panel.keys[alert.row]
-        _, account, service = key.split(KEY_SEPARATOR, 2)
         rows, total = evidence.get(at, ([], 0))
+        pair = alert.partner >= 0
+        children = _pair(panel, alert) if pair else _children(by_key.get(key, sums.clear()), panel, alert.row)
         finding = rules.finding_of(
             change,
             panel,
-            title=_title(change.alert.kind, service, change, account),
+            title=_title(change, panel),
             subject=f"{key}@{change.first}",
-            children=_children(by_key.get(key, sums.clear()), panel, alert.row),
+            children=children,
             rows=rows,
             rows_total=total,
         )
@@ -152,12 +162,7 @@ async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: 
     return found
 
 
-_KEY = pl.concat_str(
-    "provider",
-    pl.col("account").fill_null("(no account)"),
-    pl.col("service_name").replace("", None).fill_null("(no service)"),
-    separator=KEY_SEPARATOR,
-)
+_KEY = pl.concat_str(part_expressions(COST), separator=KEY_SEPARATOR)
 """The key of the cost series that a row belongs to."""
 
 
@@ -206,18 +211,36 @@ async def _evidence(
     return found
 
 
-def _title(kind: AlertKind, service: str, change: rules.Change, account: str) -> str:
+def _pair(panel: Panel, alert: Alert) -> rules.Children:
+    """Return the two series of a cancelling pair on the calendar of the first."""
+    values = np.zeros((2, len(panel.series(alert.row))))
+    values[0] = np.nan_to_num(panel.series(alert.row))
+    other = np.nan_to_num(panel.series(alert.partner))
+    apart = int((panel.starts[alert.partner] - panel.starts[alert.row]) / np.timedelta64(24, "h"))
+    other = other[max(0, -apart) :]
+    stop = min(values.shape[1], max(0, apart) + len(other))
+    values[1, max(0, apart) : stop] = other[: max(0, stop - max(0, apart))]
+    return rules.Children((panel.keys[alert.row], panel.keys[alert.partner]), values)
+
+
+def _title(change: rules.Change, panel: Panel) -> str:
+    alert = change.alert
+    _, account, service = panel.keys[alert.row].split(KEY_SEPARATOR, 2)
     name = service[:48]
     since = f"{change.first:%-d %b %Y}"
-    text = {
-        AlertKind.SPIKE: f"{name}: cost spike on {since}",
-        AlertKind.SHIFT: f"{name}: cost level rose on {since}",
-        AlertKind.DRIFT: f"{name}: cost keeps growing since {since}",
-        AlertKind.NEW: f"{name}: new cost since {since}",
-        AlertKind.VANISHED: f"{name}: no cost any more since {since}",
-        AlertKind.CANCELLING: f"{name}: one cost replaced another on {since}",
-    }[kind]
-    return f"{text} ({account.rsplit('/', 1)[-1][:36]})"
+    if alert.kind is AlertKind.CANCELLING:
+        names = [name, panel.keys[alert.partner].split(KEY_SEPARATOR, 2)[2][:36]]
+        fell, rose = names if alert.impact < 0 else names[::-1]
+        text = f"{rose[:36]} rose as {fell[:36]} fell on {since}"
+    else:
+        text = {
+            AlertKind.SPIKE: f"{name}: cost spike on {since}",
+            AlertKind.SHIFT: f"{name}: cost level rose on {since}",
+            AlertKind.DRIFT: f"{name}: cost keeps growing since {since}",
+            AlertKind.NEW: f"{name}: new cost since {since}",
+            AlertKind.VANISHED: f"{name}: no cost any more since {since}",
+        }[alert.kind]
+    return f"{text} ({account.rsplit('/', 1)[-1][: 120 - len(text) - 3]})"
 
 
 async def judge(tx: Tx, actor: Actor, *, name: str, verdict: str, because: str, now: datetime) -> findings.Kept:

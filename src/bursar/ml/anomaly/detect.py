@@ -91,14 +91,16 @@ def detect(
         Alert(row, AlertKind.NEW, times[at], times[at], actual, 0.0, 0.0, 0.0, rules.rate)
         for row, at, actual in new_keys(values, start, work.season, ignored)
     ]
-    alerts += [
-        Alert(row, AlertKind.VANISHED, times[since], times[at], 0.0, usual, 0.0, 0.0, p)
-        for row, since, at, usual, p in vanished_keys(values, start, work.season, ignored)
-        if p <= rules.rate
-    ]
+    spread = work.evidence[0].spread if work.evidence else np.zeros(len(panel))
+    trust = np.ones(len(panel)) if doubt is None else doubt
+    for row, since, at, usual, p in vanished_keys(values, start, work.season, ignored):
+        if p * trust[row] <= rules.rate:
+            room = min(usual, 2.0 * float(spread[row]) * (at - since + 1))
+            alerts.append(
+                Alert(row, AlertKind.VANISHED, times[since], times[at], 0.0, usual, usual - room, usual + room, p)
+            )
     alerts += [] if parents is None else cancelling_pairs(work, rules.rate, parents)
     kept = one_per_episode([one for one in alerts if matters(one, rules)], work, rules)
-    spread = work.evidence[0].spread if work.evidence else np.zeros(len(panel))
     return Detection(tuple(kept), times[start:], expected, spread, corrected, rules.rate)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from bursar.kernel.series import Ints
-from bursar.ml.anomaly.alerts import Alert, AlertKind, Rules, Work
+from bursar.ml.anomaly.alerts import Alert, AlertKind, Evidence, Rules, Work
 from bursar.ml.anomaly.residuals import Scale
 
 CANCEL_SHARE = 0.25
@@ -13,6 +13,9 @@ CANCEL_SHARE = 0.25
 
 GROWS = 2.0
 """A later change within the quiet time is told when it is this many times the first, per period."""
+
+PAIR_ROWS_MAX = 50
+"""Children of one parent, the least likely first, that are held against each other in one period."""
 
 _ORDER = {kind: at for at, kind in enumerate(AlertKind)}
 
@@ -32,37 +35,37 @@ def cancelling_pairs(work: Work, rate: float, parents: Ints) -> list[Alert]:
     if not weekly:
         return []
     one = weekly[0]
-    width = one.scale.width
     limit = float(np.sqrt(rate / max(len(parents), 1)))
     found: list[Alert] = []
     for column in range(one.p.shape[1]):
         rows = np.flatnonzero(one.p[:, column] <= limit)
-        for at, row in enumerate(rows):
-            for other in rows[at + 1 :]:
-                first, second = float(one.mean[row, column]), float(one.mean[other, column])
-                near = abs(first + second) <= CANCEL_SHARE * max(abs(first), abs(second))
-                if parents[row] != parents[other] or first * second >= 0 or not near:
-                    continue
-                time = work.start + column
-                actual = float(np.nansum(work.values[row, time - width + 1 : time + 1]))
-                room = 2.0 * float(one.spread[row]) * width
-                usual = actual - first * width
-                both = float(one.p[row, column] * one.p[other, column])
-                found.append(
-                    Alert(
-                        int(row),
-                        AlertKind.CANCELLING,
-                        work.times[time - width + 1],
-                        work.times[time],
-                        actual,
-                        usual,
-                        usual - room,
-                        usual + room,
-                        both,
-                        int(other),
-                    )
-                )
+        for parent in np.unique(parents[rows]):
+            mine = rows[parents[rows] == parent]
+            mine = np.sort(mine[np.argsort(one.p[mine, column], kind="stable")[:PAIR_ROWS_MAX]])
+            size = one.mean[mine, column]
+            larger = np.maximum(np.abs(size)[:, None], np.abs(size))
+            cancels = (size[:, None] * size < 0) & (np.abs(size[:, None] + size) <= CANCEL_SHARE * larger)
+            found += [_pair(work, one, mine[at], mine[other], column) for at, other in np.argwhere(np.triu(cancels))]
     return found
+
+
+def _pair(work: Work, one: Evidence, row: int, other: int, column: int) -> Alert:
+    width, at = one.scale.width, work.start + column
+    actual = float(np.nansum(work.values[row, at - width + 1 : at + 1]))
+    usual = actual - float(one.mean[row, column]) * width
+    room = 2.0 * float(one.spread[row]) * width
+    return Alert(
+        int(row),
+        AlertKind.CANCELLING,
+        work.times[at - width + 1],
+        work.times[at],
+        actual,
+        usual,
+        usual - room,
+        usual + room,
+        float(one.p[row, column] * one.p[other, column]),
+        int(other),
+    )
 
 
 def _grew(alert: Alert, before: Alert, work: Work) -> bool:

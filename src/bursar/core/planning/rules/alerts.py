@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import numpy as np
 
-from bursar.kernel.finding import Evidence, Finding, Part, SourceRow
+from bursar.kernel.finding import Evidence, Finding, Observed, Part, SourceRow
 from bursar.kernel.money import Money, exponent
 from bursar.kernel.period import Period
 from bursar.kernel.series import Floats, Panel
 from bursar.ml.anomaly.alerts import Alert, AlertKind
-from bursar.ml.anomaly.cause import explain, usual_until
+from bursar.ml.anomaly.cause import begins_then, carried_on, explain, usual_until
 
 DAYS_A_YEAR = 365
 WEEK_DAYS = 7
@@ -55,12 +55,15 @@ class Children:
 class Change:
     """An alert put into money.
 
-    ``first`` and ``last`` bound it: a lasting change goes on to the last day of the series. ``level_before`` and ``level_now`` are daily amounts, major units; ``lasting`` says the change is still there.
+    ``first`` and ``last`` bound it: a lasting change goes on to the last day of the series. ``since`` is the first of the
+    days up to ``last`` that are held against the usual: the newest of a lasting change, else all. ``level_before`` and
+    ``level_now`` are daily amounts, major units; ``lasting`` says the change is still there.
     """
 
     alert: Alert
     first: date
     last: date
+    since: date
     level_before: float
     level_now: float
     lasting: bool
@@ -85,12 +88,14 @@ def change_of(alert: Alert, panel: Panel) -> Change:
     lasting = (
         alert.kind is not AlertKind.SPIKE and abs(now - level) >= STILL_SHARE * abs(step) and (now - level) * step > 0
     )
-    if not lasting and alert.impact > 0:
+    if not lasting and alert.impact > 0 and alert.kind is not AlertKind.CANCELLING:
         alert, onset, at = _as_spike(alert, values, onset, at)
     if lasting and alert.kind in {AlertKind.SHIFT, AlertKind.DRIFT}:
         alert = replace(alert, kind=_step_or_growth(values[onset:]))
     last = len(values) - 1 if lasting else at
-    return Change(alert, (start + onset).astype(object), (start + last).astype(object), level, now, lasting)
+    since = max(0, len(values) - RECENT_DAYS) if lasting else onset
+    first, last_day, since_day = (day.astype(object) for day in start + np.array([onset, last, since]))
+    return Change(alert, first, last_day, since_day, level, now, lasting)
 
 
 def _step_or_growth(after: Floats) -> AlertKind:
@@ -158,48 +163,72 @@ def finding_of(
     """Return the finding of one change.
 
     A lasting rise is worth its daily size times 365; a spike is worth what it cost once; a fall, a vanished cost and a
-    cancelling pair are worth nothing to save and are told because somebody must know.
+    cancelling pair are worth nothing to save and are told because somebody must know. ``children`` of a pair are its two.
     """
     alert, currency = change.alert, panel.currency
-    daily = change.level_now - change.level_before
-    if change.lasting:
-        amount = daily * DAYS_A_YEAR
-        formula = (
-            f"({change.level_now:,.2f} now - {change.level_before:,.2f} before) a day, {DAYS_A_YEAR} days;"
-            f" {_chance(alert.p)}"
-        )
-    else:
-        amount = alert.impact
-        formula = (
-            f"{alert.actual:,.2f} from {change.first} to {change.last}, {alert.expected:,.2f} expected"
-            f" (95 % range {alert.lower:,.2f} to {alert.upper:,.2f}), {_chance(alert.p)}"
-        )
-    worth = _money(max(0.0, amount), currency)
-    width = abs(alert.upper - alert.lower) / 4 / max(abs(alert.impact), 1e-9) if alert.impact else 0.0
+    observed = _observed(change, panel, children)
+    worth = Money(0, currency)
+    if alert.kind is not AlertKind.CANCELLING:
+        yearly = _money((change.level_now - change.level_before) * DAYS_A_YEAR, currency)
+        worth = max(worth, yearly if change.lasting else Money.of(observed.impact, currency))
+    width = float((observed.upper - observed.lower) / 4 / max(abs(observed.impact), Decimal("1e-9")))
     spread = Money(round(worth.minor * min(width, 1.0)), currency)
-    low = worth - spread if change.lasting else Money(0, currency)
     return Finding(
         kind=KINDS[alert.kind],
         subject=subject,
         period=Period(change.first, change.last + timedelta(days=1)),
         title=title,
         worth=worth,
-        low=low,
+        low=worth - spread if change.lasting else Money(0, currency),
         high=worth + spread,
         confidence=_confidence(alert),
         action=_action(alert.kind),
         evidence=Evidence(
-            formula=formula,
-            parts=_parts(change, panel, worth, children),
+            formula=_formula(change, observed),
+            parts=_causes(change, panel, children, worth, DAYS_A_YEAR) if worth.minor else (),
             rows=tuple(rows),
             rows_total=rows_total,
             chart=_chart(panel, alert.row, change.first),
+            observed=observed,
         ),
         recurring=change.lasting,
         cost_basis=_money(max(0.0, change.level_now) * DAYS_A_YEAR, currency) if change.lasting else None,
         resource=f"series:{panel.keys[alert.row]}",
         effort="medium",
     )
+
+
+def _formula(change: Change, observed: Observed) -> str:
+    held = (
+        f"{observed.actual:,.2f} from {observed.days.start} to {observed.days.end - timedelta(days=1)},"
+        f" {observed.expected:,.2f} expected (95 % range {observed.lower:,.2f} to {observed.upper:,.2f}),"
+        f" {_chance(change.alert.p)}"
+    )
+    if change.alert.kind is AlertKind.CANCELLING:
+        sides = " and ".join(f"{part.label} changed by {part.amount:,.2f}" for part in observed.causes)
+        return f"{sides}; together {held}"
+    if not change.lasting:
+        return held
+    return f"({change.level_now:,.2f} now - {change.level_before:,.2f} before) a day, {DAYS_A_YEAR} days; {held}"
+
+
+def _observed(change: Change, panel: Panel, children: Children | None) -> Observed:
+    """Return what the compared days cost beside what was expected of them, and the children that explain the difference."""
+    alert, currency = change.alert, panel.currency
+    days = (change.last - change.since).days + 1
+    if alert.kind is AlertKind.CANCELLING and children is not None:
+        actual, usual, _ = _compared(change, panel, children)
+        sums = [float(actual.sum()), float(usual.sum())]
+    elif change.lasting:
+        sums = [change.level_now * days, change.level_before * days]
+    else:
+        sums = [alert.actual, alert.expected]
+    told_days = int((alert.at - alert.onset) / np.timedelta64(24, "h")) + 1
+    room = (alert.upper - alert.lower) / 2 * (days / told_days if change.lasting else 1.0)
+    found, expected, lower, upper = (_money(one, currency) for one in (*sums, sums[1] - room, sums[1] + room))
+    causes = _causes(change, panel, children, found - expected, days)
+    period = Period(change.since, change.last + timedelta(days=1))
+    return Observed(period, found.amount, expected.amount, lower.amount, upper.amount, causes)
 
 
 def _money(amount: float, currency: str) -> Money:
@@ -228,44 +257,67 @@ def _action(kind: AlertKind) -> str:
     }[kind]
 
 
-def _parts(change: Change, panel: Panel, worth: Money, children: Children | None) -> tuple[Part, ...]:
-    """Split the worth over the children that explain the change; the parts sum to the worth exactly."""
-    if not worth.minor:
-        return ()
+def _compared(change: Change, panel: Panel, children: Children) -> tuple[Floats, Floats, Floats]:
+    """Return what each child cost on the compared days, what was usual, and how far that is usually off; major units."""
+    since, stop, onset = (_place(day, panel, change.alert.row) for day in (change.since, change.last, change.first))
+    actual = children.values[:, since : stop + 1].sum(axis=1)
+    base = min(onset, since)
+    if not base:
+        return actual, np.zeros(len(actual)), np.zeros(len(actual))
+    usual, off = usual_until(children.values, base, base + stop + 1 - since, WEEK_DAYS)
+    return actual, usual, off
+
+
+def _causes(change: Change, panel: Panel, children: Children | None, total: Money, per_days: int) -> tuple[Part, ...]:
+    """Split ``total`` over the children that explain the change, the most telling first; the parts sum to it exactly.
+
+    ``per_days`` is what the total is over where the change lasts: its compared days, or a year.
+    """
     if children is None or not len(children.names):
-        return (Part(panel.keys[change.alert.row], worth.amount),)
-    start = panel.starts[change.alert.row].astype("datetime64[D]")
-    onset = int((np.datetime64(change.first, "D") - start).astype(int))
-    stop = (
-        children.values.shape[1] if change.lasting else int((np.datetime64(change.last, "D") - start).astype(int)) + 1
-    )
-    since = max(0, stop - RECENT_DAYS if change.lasting else onset)
-    if onset:
-        usual, off = usual_until(children.values, onset, onset + stop - since, WEEK_DAYS)
-    else:
-        usual = off = np.zeros(len(children.names))
-    actual = np.round(children.values[:, since:stop].sum(axis=1) * 100).astype(np.int64)
-    expected = np.round(usual * 100).astype(np.int64)
-    causes = explain(actual, expected, int(expected.sum()), usual=100 * off)
-    weights = [cause for cause in causes if cause.amount > 0][:CAUSES_MAX]
-    return _exactly(worth, [(children.names[cause.child], cause.amount) for cause in weights])
+        return (Part(panel.keys[change.alert.row], total.amount),)
+    actual, usual, off = _compared(change, panel, children)
+    days = (change.last - change.since).days + 1
+    scale = 10 ** exponent(panel.currency) * (per_days / days if change.lasting else 1.0)
+    onset, stop = (_place(day, panel, change.alert.row) for day in (change.first, change.last))
+    spent, expected = (np.rint(scale * one).astype(np.int64) for one in (actual, usual))
+    timing = begins_then(children.values, onset, stop + 1, WEEK_DAYS) if onset else None
+    causes = explain(spent, expected, int(spent.sum()) - total.minor, usual=scale * off, timing=timing)
+    told = [cause for cause in causes if cause.amount][:CAUSES_MAX]
+    parts = [Part(children.names[cause.child], Money(cause.amount, panel.currency).amount) for cause in told]
+    rest = total.minor - sum(cause.amount for cause in told)
+    if rest:
+        parts.append(Part("all others", Money(rest, panel.currency).amount))
+    return tuple(parts)
 
 
-def _exactly(worth: Money, shares: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
-    from bursar.kernel.money import allocate
-
-    if not shares:
-        return (Part("together", worth.amount),)
-    parts = allocate(worth, [weight for _, weight in shares])
-    return tuple(Part(name, part.amount) for (name, _), part in zip(shares, parts, strict=True))
+def _place(day: date, panel: Panel, row: int) -> int:
+    return int((np.datetime64(day, "D") - panel.starts[row].astype("datetime64[D]")).astype(int))
 
 
 def _chart(panel: Panel, row: int, since: date) -> dict[str, list[object]]:
-    """Return the days around a change: from weeks before it to the end of the series, at most :data:`CHART_DAYS_MAX`."""
+    """Return the days around a change: from weeks before it to the end of the series, at most :data:`CHART_DAYS_MAX`.
+
+    From the change on they stand beside what would have been usual, with the 95 % range of single days before it.
+    """
     values = panel.series(row)
-    start = panel.starts[row].astype("datetime64[D]")
-    onset = int((np.datetime64(since, "D") - start).astype(int))
+    start, onset = panel.starts[row].astype("datetime64[D]"), _place(since, panel, row)
     begin = max(0, min(onset - BEFORE_DAYS, len(values) - CHART_DAYS))
     end = min(len(values), begin + CHART_DAYS_MAX)
-    days = [str(start + offset) for offset in range(begin, end)]
-    return {"x": list(days), "y": [str(Decimal(str(round(float(value), 4)))) for value in values[begin:end]]}
+    usual, room = np.zeros(end - onset), 0.0
+    if onset:
+        usual = carried_on(np.nan_to_num(values)[None], onset, end - onset, WEEK_DAYS)[0]
+        before = values[max(0, onset - BEFORE_DAYS) : onset]
+        apart = np.abs(before[WEEK_DAYS:] - before[:-WEEK_DAYS])
+        room = 1.96 * 1.4826 * float(np.nanmedian(apart)) / 2**0.5 if apart.size else 0.0
+    unknown: list[object] = [None] * (onset - begin)
+    return {
+        "x": [str(start + offset) for offset in range(begin, end)],
+        "y": _texts(values[begin:end]),
+        "expected": [*unknown, *_texts(usual)],
+        "lower": [*unknown, *_texts(usual - room)],
+        "upper": [*unknown, *_texts(usual + room)],
+    }
+
+
+def _texts(values: Floats) -> list[object]:
+    return [str(Decimal(str(round(float(value), 4)))) for value in values]

@@ -16,6 +16,8 @@ POINTS_MIN = 2
 KEY_SEPARATOR = " | "
 """Between the parts of a series key; account names hold slashes."""
 
+_DAY = np.timedelta64(24, "h")
+
 DENSE_SHARE_MIN = 0.25
 """A daily series with charges on fewer days than this share is billed by the month, not by use."""
 
@@ -26,31 +28,6 @@ class Dimension:
 
     column: str
     missing: str = "(none)"
-
-
-def grouped(rows: pl.LazyFrame, *, day: str, amount: pl.Expr, dimensions: Sequence[Dimension]) -> pl.LazyFrame:
-    """Sum ``amount`` by currency, key and day in one grouping.
-
-    Args:
-        rows: Facts with ``currency`` and the named columns.
-        day: Date or instant column.
-        amount: Decimal expression to sum.
-        dimensions: What makes the key, outermost first.
-
-    Returns:
-        Columns ``currency``, ``key`` (dimension values joined by :data:`KEY_SEPARATOR`), ``day``, ``amount``.
-    """
-    parts = [pl.col(one.column).replace("", None).fill_null(one.missing) for one in dimensions]
-    return (
-        rows.select(
-            "currency",
-            pl.concat_str(parts, separator=KEY_SEPARATOR).alias("key"),
-            pl.col(day).cast(pl.Date).alias("day"),
-            amount.alias("amount"),
-        )
-        .group_by("currency", "key", "day")
-        .agg(pl.col("amount").sum())
-    )
 
 
 def covered_until(ends: Sequence[date], today: date) -> date:
@@ -65,9 +42,9 @@ def panels(sums: pl.DataFrame, *, until: Mapping[str, date], grain: Grain = Grai
     """Lay grouped sums on a regular daily calendar, one panel per currency.
 
     Args:
-        sums: What :func:`grouped` made, collected.
-        until: Last complete day by the key's first part (the provider or account); its series are cut there and hold
-            zeros where nothing was charged between their first and that day.
+        sums: Columns ``currency``, ``key``, ``day`` and ``amount``, one row each.
+        until: Last complete day by key; a series is cut there and holds zeros where nothing was charged between its
+            first and that day.
         grain: Daily only here; coarser calendars are summed from it by :func:`coarser`.
 
     Returns:
@@ -82,8 +59,7 @@ def panels(sums: pl.DataFrame, *, until: Mapping[str, date], grain: Grain = Grai
         values: list[Floats] = []
         for (key,), one in rows.partition_by("key", as_dict=True, maintain_order=True).items():
             name = str(key)
-            last = until.get(name.split(KEY_SEPARATOR, 1)[0])
-            series = _daily(one, last)
+            series = _daily(one, until.get(name))
             if series is None:
                 continue
             keys.append(name)
@@ -97,12 +73,25 @@ def panels(sums: pl.DataFrame, *, until: Mapping[str, date], grain: Grain = Grai
 def dense(panel: Panel) -> Panel | None:
     """Return the series that have charges on enough days to be judged by the day; None when there is none."""
     chosen = [index for index in range(len(panel)) if float(np.mean(panel.series(index) != 0)) >= DENSE_SHARE_MIN]
-    if not chosen:
-        return None
+    return _rows_of(panel, chosen) if chosen else None
+
+
+def first_days(panel: Panel, days: int) -> tuple[Panel, list[int]]:
+    """Return what a daily panel held after its first ``days``, and which of its rows these series are."""
+    end = panel.starts.min() + np.timedelta64(24 * days, "h")
+    kept = [row for row in range(len(panel)) if panel.starts[row] < end]
+    return _rows_of(panel, kept, end), kept
+
+
+def _rows_of(panel: Panel, rows: Sequence[int], end: np.datetime64 | None = None) -> Panel:
+    whole = [panel.series(row) for row in rows]
+    lengths = [
+        len(one) if end is None else int((end - panel.starts[row]) / _DAY) for row, one in zip(rows, whole, strict=True)
+    ]
     return Panel.of(
-        [panel.keys[index] for index in chosen],
-        [panel.starts[index] for index in chosen],
-        [panel.series(index) for index in chosen],
+        [panel.keys[row] for row in rows],
+        [panel.starts[row] for row in rows],
+        [one[:length] for one, length in zip(whole, lengths, strict=True)],
         grain=panel.grain,
         currency=panel.currency,
     )

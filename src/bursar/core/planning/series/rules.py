@@ -7,6 +7,8 @@ from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from bursar.core.planning.rules.series import KEY_SEPARATOR, Dimension, coarser, covered_until, panels
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES, LineSchema
@@ -20,7 +22,7 @@ TOTAL = "(total)"
 TOTAL_LEVEL = "total"
 
 LATE_DAYS_MAX = 35
-"""A branch whose newest facts are older than the newest of all by more than this is over; others are waited for."""
+"""A feed whose newest facts are older than the newest of all by more than this is over; others are waited for."""
 
 ID_CHARS = 16
 
@@ -57,6 +59,7 @@ class Source:
         levels: Names of the levels below the total, outermost first.
         dimensions: Columns of these levels.
         filters: Further columns that a budget may filter by, by name.
+        feed_levels: How many of the outermost levels name an account whose facts may arrive apart from the others'.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Source:
     levels: tuple[str, ...]
     dimensions: tuple[Dimension, ...]
     filters: tuple[tuple[str, Dimension], ...]
+    feed_levels: int = 1
 
     def column(self, name: str) -> Dimension | None:
         """Return the column behind a level or filter, None when there is none of this name."""
@@ -93,6 +97,7 @@ COST = Source(
         ("resource", Dimension("child")),
         ("meter", Dimension("sku_meter")),
     ),
+    feed_levels=2,
 )
 PAYMENT = Source(
     "payment",
@@ -140,17 +145,48 @@ def daily_sums(source: Source, lines: pl.LazyFrame) -> pl.DataFrame:
     """Sum exactly by currency, level values and day in one grouping.
 
     Returns:
-        Columns ``currency``, ``part0`` …, ``day``, ``amount`` (decimal).
+        Columns ``currency``, ``part0`` …, ``day``, ``amount`` (decimal) and ``feed`` (of :func:`feeds`).
     """
     parts = [one.alias(f"part{at}") for at, one in enumerate(part_expressions(source))]
     names = [f"part{at}" for at in range(len(parts))]
-    return (
-        source.rows(lines)
-        .select("currency", *parts, pl.col(source.schema.day).cast(pl.Date).alias("day"), source.amount)
-        .group_by("currency", *names, "day")
+    batch = pl.col("batch") if "batch" in lines.collect_schema().names() else pl.lit("").alias("batch")
+    by_batch = (
+        source.rows(lines.with_columns(batch))
+        .select("currency", *parts, pl.col(source.schema.day).cast(pl.Date).alias("day"), source.amount, "batch")
+        .group_by("currency", *names, "day", "batch")
         .agg(pl.col(source.amount).sum().alias("amount"))
         .collect(engine="streaming")
     )
+    sums = by_batch.group_by("currency", *names, "day").agg(pl.col("amount").sum())
+    return sums.join(feeds(by_batch, names[: source.feed_levels]), on=names[: source.feed_levels], how="left")
+
+
+def feeds(by_batch: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return which values arrive together: a feed is what shares files, directly or through others.
+
+    Where a vendor's accounts come in one file, silence of one of them is silence; where each has its own file, the file
+    of the silent one may be late.
+
+    Args:
+        by_batch: Columns ``names`` and ``batch``.
+        names: Of the columns that name an account, the vendor first.
+
+    Returns:
+        Columns ``names`` and ``feed``: the vendor, or the vendor and its first account where it has several feeds.
+    """
+    seen = by_batch.select(*names, "batch").unique().sort(*names, "batch")
+    accounts = seen.select(*names).unique(maintain_order=True)
+    if len(names) == 1 or not seen.height:
+        return accounts.with_columns(pl.col(names[0]).alias("feed"))
+    account = seen.select(pl.struct(names).rank("dense") - 1).to_series().to_numpy().astype(np.int64)
+    file = seen.select(pl.struct(names[0], "batch").rank("dense") - 1).to_series().to_numpy().astype(np.int64)
+    size = accounts.height + int(file.max()) + 1
+    edges = coo_array((np.ones(len(account)), (account, accounts.height + file)), shape=(size, size))
+    group = connected_components(edges, directed=False)[1][: accounts.height]
+    key = pl.concat_str(names, separator=KEY_SEPARATOR)
+    several = pl.col("group").n_unique().over(names[0]) > 1
+    feed = pl.when(several).then(key.first().over(names[0], "group")).otherwise(pl.col(names[0])).alias("feed")
+    return accounts.with_columns(pl.Series("group", group)).select(*names, feed)
 
 
 def series_id(source: str, currency: str, key: str) -> str:
@@ -195,22 +231,45 @@ class Hierarchy:
 
 
 def complete_until(sums: pl.DataFrame, today: date) -> tuple[date, tuple[str, ...]]:
-    """Return the last day that is complete in every branch that still gets facts, and the branches that do not.
-
-    A branch is known until the day before its next facts are due: a vendor that charges on the first of each month is
-    known to the end of the month, one that charges daily to its newest day.
-    """
-    days = sums.select("part0", "day").unique().sort("part0", "day")
-    spans = days.group_by("part0").agg(
-        pl.col("day").max().alias("last"), pl.col("day").diff().dt.total_days().median().alias("gap")
-    )
-    ends = {
-        str(name): covered_until([last + timedelta(days=max(0, round(gap or 1) - 1))], today)
-        for name, last, gap in spans.iter_rows()
-    }
+    """Return the last day that is complete in every feed that still gets facts, and the feeds that do not."""
+    ends = feed_ends(sums, today)
     newest = max(ends.values())
     over = tuple(sorted(name for name, end in ends.items() if (newest - end).days > LATE_DAYS_MAX))
     return min(end for name, end in ends.items() if name not in over), over
+
+
+def feed_ends(sums: pl.DataFrame, today: date) -> dict[str, date]:
+    """Return the last complete day of every feed (of :func:`daily_sums`).
+
+    A feed is known until the day before its next facts are due: a vendor that charges on the first of each month is
+    known to the end of the month, one that charges daily to its newest day.
+    """
+    days = sums.select("feed", "day").unique().sort("feed", "day")
+    spans = days.group_by("feed").agg(
+        pl.col("day").max().alias("last"), pl.col("day").diff().dt.total_days().median().alias("gap")
+    )
+    return {
+        str(name): covered_until([last + timedelta(days=max(0, round(gap or 1) - 1))], today)
+        for name, last, gap in spans.iter_rows()
+    }
+
+
+def leaves(source: Source, sums: pl.DataFrame, *, today: date) -> dict[str, Panel]:
+    """Lay the innermost series on the daily calendar, one panel per currency; each ends with its own feed.
+
+    A feed that stopped over :data:`LATE_DAYS_MAX` days ago is over: its series hold zeros since.
+    """
+    if sums.is_empty():
+        return {}
+    names = [pl.col(f"part{at}") for at in range(len(source.levels))]
+    keyed = sums.with_columns(pl.concat_str(names, separator=KEY_SEPARATOR).alias("key"))
+    ends = feed_ends(sums, today)
+    newest = max(ends.values())
+    until = {
+        str(key): newest if (newest - ends[feed]).days > LATE_DAYS_MAX else ends[feed]
+        for key, feed in keyed.select("key", "feed").unique().iter_rows()
+    }
+    return panels(keyed.select("currency", "key", "day", "amount"), until=until)
 
 
 def hierarchies(source: Source, sums: pl.DataFrame, *, grain: Grain, today: date) -> list[Hierarchy]:
@@ -229,7 +288,7 @@ def hierarchies(source: Source, sums: pl.DataFrame, *, grain: Grain, today: date
         if known.is_empty():
             continue
         nodes = _nodes(source, known)
-        until = dict.fromkeys(nodes["key"].str.split(KEY_SEPARATOR).list.first().unique().to_list(), last_day)
+        until = dict.fromkeys(nodes["key"].unique().to_list(), last_day)
         panel = panels(nodes.select("currency", "key", "day", "amount"), until=until).get(str(currency))
         if panel is not None and grain is not Grain.DAY:
             panel = _ended_alike(coarser(panel, grain))
