@@ -110,7 +110,7 @@ def main(*, quick: bool) -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     table(rows, head=["movements", "balances", "origins", "error", "mean carried on", "repeated", "in 80 %"])
     numbers = np.array([[float(str(cell)) for cell in row[3:]] for row in rows])
-    ratio = float((numbers[:, 0] / numbers[:, 1:3].min(axis=1)).max())
+    ratio = round(float((numbers[:, 0] / numbers[:, 1:3].min(axis=1)).max()), 6)
     finish(
         figure("error against the better plain way, the worst input", ratio, "times", target=1.0, better="lower"),
         others=[

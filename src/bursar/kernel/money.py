@@ -7,7 +7,7 @@ Source detail (unit prices, FOCUS costs) stays ``Decimal`` with up to 15 places 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _EXPONENTS: dict[str, int] = dict.fromkeys(
     [
@@ -37,6 +37,9 @@ _AMOUNT = re.compile(r"[+-]?(\d{1,38}(\.\d{0,38})?|\.\d{1,38})([eE][+-]?\d{1,2})
 """The form of an amount; checked before ``Decimal`` because an exponent of 9999999 would hang later."""
 
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+
+_WIDE = Context(prec=80)
+"""Exact for every amount that is taken; named at each step, because entering a context costs more than the arithmetic."""
 
 PLACES_MAX = 15
 """Decimal places kept of a source amount (``Decimal(38, 15)``)."""
@@ -90,24 +93,22 @@ class Money:
             ValueError: The amount has more places than the currency, or is not a number.
         """
         value = decimal_from(amount) if isinstance(amount, str) else Decimal(amount)
-        with localcontext(prec=80):
-            scaled = value.scaleb(exponent(currency))
-            if not scaled.is_finite() or scaled != scaled.to_integral_value():
-                message = f"{amount} has more places than {currency} has"
-                raise ValueError(message)
-            return cls(int(scaled), currency)
+        scaled = value.scaleb(exponent(currency), _WIDE)
+        if not scaled.is_finite() or scaled != scaled.to_integral_value(context=_WIDE):
+            message = f"{amount} has more places than {currency} has"
+            raise ValueError(message)
+        return cls(int(scaled), currency)
 
     @classmethod
     def rounded(cls, amount: Decimal, currency: str) -> "Money":
         """Round ``amount`` half-even to the currency's minor unit (booking of source detail)."""
-        with localcontext(prec=80):
-            return cls(int(amount.scaleb(exponent(currency)).to_integral_value(ROUND_HALF_EVEN)), currency)
+        scaled = amount.scaleb(exponent(currency), _WIDE)
+        return cls(int(scaled.to_integral_value(ROUND_HALF_EVEN, _WIDE)), currency)
 
     @property
     def amount(self) -> Decimal:
         """The exact decimal amount, with the currency's number of places."""
-        with localcontext(prec=80):
-            return Decimal(self.minor).scaleb(-exponent(self.currency))
+        return Decimal(self.minor).scaleb(-exponent(self.currency), _WIDE)
 
     def _same(self, other: object) -> "Money":
         if not isinstance(other, Money) or other.currency != self.currency:

@@ -233,3 +233,28 @@ def test_weeks_without_a_movement_end_where_they_began() -> None:
 
     assert known[:4].tolist() == [0.0] * 4
     assert np.isnan(known[4:]).all()
+
+
+@pytest.mark.parametrize(
+    ("errors", "way"),
+    [
+        ((1.0, 1.0, 1.0, 1.0), paths.BASELINE),
+        ((0.5, 0.6, 0.5, 0.6), 1),
+        ((0.96, 0.96, 0.96, 0.96), paths.BASELINE),
+        ((0.1, 1.1, 1.0, 1.1), paths.BASELINE),
+        ((0.5,), 1),
+    ],
+    ids=["no better", "better each time", "hardly better", "far better once, worse at other times", "one origin"],
+)
+def test_another_way_serves_only_where_it_beat_the_baseline_clearly(errors: tuple[float, ...], way: int) -> None:
+    """The baseline errs by 1 at every origin, the second way as given, the others by 2."""
+    said = np.full((len(paths.WAYS), len(errors), 1, paths.WEEKS), 2.0)
+    said[paths.BASELINE], said[1] = 1.0, np.array(errors)[:, None, None]
+
+    assert paths.best(said, np.zeros(said.shape[1:]), np.ones((len(errors), 1))) == way
+
+
+def test_without_earlier_weeks_the_ways_are_averaged() -> None:
+    said = np.full((len(paths.WAYS), 0, 1, paths.WEEKS), 1.0)
+
+    assert paths.best(said, said[0], np.ones((0, 1))) == len(paths.WAYS) - 1

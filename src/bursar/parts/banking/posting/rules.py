@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from bursar.kernel.money import Money
 NAME_CHARS_MAX = 160
 """Longest account number or category that stands in a ledger code as it is; a longer one ends in its hash."""
 MEMO_CHARS_MAX = 500
+CODES_KEPT = 10_000
+"""Ledger accounts that are not made anew for every line."""
 TAGS_MAX = 18
 """User tags carried into the ledger, which takes 20 with department and booking day."""
 TAG_VALUE = "yes"
@@ -32,7 +35,7 @@ class Entry:
         account: Own account, as the statement names it.
         currency: ISO 4217 code.
         day: Booking day.
-        amount: Signed and exact; money in is positive.
+        minor: Signed minor units, money in is positive; rounded half-even where the statement has more places.
         category: What it was for; None where nobody decided.
         transfer: Whether it is one leg of a transfer between own accounts.
         party: The counterparty.
@@ -45,28 +48,25 @@ class Entry:
     account: str
     currency: str
     day: date
-    amount: Decimal
+    minor: int
     category: str | None
     transfer: bool = False
     party: UUID | None = None
     memo: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def minor(self) -> int:
-        """Signed minor units, rounded half-even where the statement has more places than the currency."""
-        return Money.rounded(self.amount, self.currency).minor
-
 
 def _named(name: str) -> str:
     return name if len(name) <= NAME_CHARS_MAX else f"{name[:120]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
+@lru_cache(maxsize=CODES_KEPT)
 def bank_account(account: str, currency: str) -> NewAccount:
     """Return the ledger account of an own account."""
     return NewAccount(f"asset:bank:{_named(account)}:{currency}", "asset", currency, name=account[:NAME_CHARS_MAX])
 
 
+@lru_cache(maxsize=CODES_KEPT)
 def category_account(kind: str, category: str, currency: str) -> NewAccount:
     """Return the ledger account of a category; ``kind`` is income or expense."""
     return NewAccount(f"{kind}:{_named(category)}:{currency}", kind, currency, name=category)
@@ -88,7 +88,7 @@ def counter_account(entry: Entry, kinds: Mapping[str, str]) -> NewAccount:
         code = f"asset:clearing:own-transfers:{entry.currency}"
         return NewAccount(code, "asset", entry.currency, name="Transfers between own accounts")
     if entry.category is None:
-        return category_account("income" if entry.amount > 0 else "expense", "uncategorised", entry.currency)
+        return category_account("income" if entry.minor > 0 else "expense", "uncategorised", entry.currency)
     return category_account(kinds[entry.category], entry.category, entry.currency)
 
 
@@ -101,10 +101,9 @@ def order_of(entry: Entry, accounts: Accounts, kinds: Mapping[str, str]) -> Orde
     """Return the transfer of an entry, without a key: money in debits the bank account, money out credits it."""
     bank = accounts[bank_account(entry.account, entry.currency).code]
     counter = accounts[counter_account(entry, kinds).code]
-    minor = entry.minor
-    debit, credit = (bank, counter) if minor > 0 else (counter, bank)
+    debit, credit = (bank, counter) if entry.minor > 0 else (counter, bank)
     return Order(
-        "", Action.POST, entry.day, debit, credit, abs(minor), entry.currency, party=entry.party, memo=entry.memo, tags=entry.tags
+        "", Action.POST, entry.day, debit, credit, abs(entry.minor), entry.currency, party=entry.party, memo=entry.memo, tags=entry.tags
     )  # fmt: skip
 
 
@@ -186,6 +185,6 @@ def row_entries(row: Any, transfer_category: str) -> Entry | None:
     category = decided if whole else row.part_category
     return Entry(
         row.id, 0 if whole else row.place + 1, row.account, row.currency, row.booking_date,
-        row.amount if whole else row.part, category, category == transfer_category, row.party,
+        Money.rounded(row.amount if whole else row.part, row.currency).minor, category, category == transfer_category, row.party,
         row.label[:MEMO_CHARS_MAX], tags_of(row.part_department or row.department, row.tags),
     )  # fmt: skip

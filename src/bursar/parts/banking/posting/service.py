@@ -134,7 +134,7 @@ def _group(id_: UUID, before: Mapping[int, Booked], orders: Mapping[int, Order],
         orders: What should stand, by place, without keys.
         closed: Last day of closed books.
     """
-    group, entry = _Group(id_, before), new_id()
+    group = _Group(id_, before)
     for place in sorted(before.keys() | orders.keys()):
         stood, wanted = before.get(place), orders.get(place)
         content = wanted.digest() if wanted else None
@@ -152,6 +152,7 @@ def _group(id_: UUID, before: Mapping[int, Booked], orders: Mapping[int, Order],
             group.orders.append(replace(order, key=rules.key_of(id_, place, generation)))
         group.after.append((place, generation, content, day, index))
     if len(group.orders) > 1:
+        entry = new_id()
         group.orders = [replace(order, entry=entry) for order in group.orders]
     return group
 

@@ -205,20 +205,29 @@ def rests(look_: Look, key: Key, planned: Floats) -> Floats:
 def best(said: Floats, actual: Floats, scales: Floats) -> int:
     """Return the way of the least mean absolute error, the baseline unless that is beaten clearly.
 
-    Without earlier origins it is the mean of the ways.
+    Clearly is by :data:`MARGIN`, and by more than one standard error of the gain from origin to origin: a way that was far
+    better once and worse at other times is luck. Without earlier origins it is the mean of the ways.
 
     Args:
         said: Shape (5, w, n, 13).
         actual: Shape (w, n, 13).
         scales: Shape (w, n).
+
+    Source:
+        L. Breiman et al., Classification and Regression Trees, 1984, section 3.4.3: the rule of one standard error.
     """
     errors = np.abs(said - actual) / scales[:, :, None]
     live = ~np.isnan(errors)
     if not live.any():
         return len(WAYS) - 1
-    totals = np.where(live, errors, 0.0).sum(axis=(1, 2, 3)) / live.sum(axis=(1, 2, 3))
+    sums, counts = np.where(live, errors, 0.0).sum(axis=(2, 3)), live.sum(axis=(2, 3))
+    totals = sums.sum(axis=1) / counts.sum(axis=1)
     first = int(totals.argmin())
-    return first if totals[first] < (1 - MARGIN) * totals[BASELINE] else BASELINE
+    tried = counts[BASELINE] > 0
+    gains = ((sums[BASELINE] - sums[first])[tried]) / counts[BASELINE][tried]
+    doubt = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    clear = totals[first] < (1 - MARGIN) * totals[BASELINE] and gains.mean() > doubt
+    return first if clear else BASELINE
 
 
 def held_out(said: Floats, actual: Floats, scales: Floats) -> Floats:
