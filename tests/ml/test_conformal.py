@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bursar.kernel.series import Floats
-from bursar.ml.conformal import Kinds, held_out_coverage, intervals, quantile
+from bursar.ml.conformal import (
+    LEVELS,
+    Kinds,
+    held_out,
+    held_out_coverage,
+    intervals,
+    quantile,
+    stretch,
+    stretched,
+    stretched_coverage,
+)
 
 
 def noise(sort: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
@@ -79,5 +89,29 @@ def test_wild_periods_widen_the_intervals_of_their_kind_alone() -> None:
     assert 0.76 < inside[:, :7].mean() < 0.84
     assert 0.78 < inside[:, 7:].mean() < 0.82
     np.testing.assert_allclose(told.upper[0.8][:, 7:].mean(), calm.upper[0.8][:, 7:].mean(), rtol=0.05)
-    record = held_out_coverage(np.zeros_like(errors), errors, np.ones((4, 200)), unusual=wild)
-    assert abs(record[0.8] - 0.8) < 0.02
+    assert abs(stretched_coverage(held_out(errors, LEVELS, wild))[0.8] - 0.8) < 0.02
+
+
+def test_windows_that_differ_from_each_other_stretch_the_intervals_of_the_next() -> None:
+    """Every window has a shift of its own, so the quantiles of four of them cover less than they promise."""
+    plain, better = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        errors = rng.normal(size=(5, 40, 14)) + rng.normal(0, 1.5, (5, 1, 1))
+        past, ahead, centre = errors[:4], errors[4], np.zeros((40, 14))
+        made = intervals(centre, np.ones(40), past)
+        wider = stretched(made, centre, held_out(past, LEVELS, np.zeros((4, 14), dtype=bool)))
+        plain.append(((ahead >= made.lower[0.95]) & (ahead <= made.upper[0.95])).mean())
+        better.append(((ahead >= wider.lower[0.95]) & (ahead <= wider.upper[0.95])).mean())
+
+    assert np.mean(plain) < 0.9
+    assert np.mean(better) > np.mean(plain) + 0.03
+
+
+def test_stretching_leaves_exchangeable_noise_as_it_is() -> None:
+    errors = np.random.default_rng(3).normal(size=(4, 100, 28))
+
+    held = held_out(errors, LEVELS, np.zeros((4, 28), dtype=bool))
+
+    assert {level: stretch(out, level) for level, out in held.items()} == pytest.approx({0.8: 1, 0.95: 1}, abs=0.03)
+    assert stretched_coverage(held) == pytest.approx({0.8: 0.8, 0.95: 0.95}, abs=0.01)

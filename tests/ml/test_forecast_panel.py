@@ -11,6 +11,7 @@ from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast import panel as facade
+from bursar.ml.forecast.lineup import SMALL_PANEL_WINDOWS
 from bursar.ml.forecast.panel import HORIZON_MAX, ForecastResult, forecast_panel
 from tests.ml.data import START, panel, weekly
 
@@ -40,7 +41,7 @@ def test_regular_series_beat_the_baseline_and_the_intervals_hold() -> None:
     assert 0.74 < inside80 < 0.86
     assert 0.91 < inside95 < 0.985
     assert 0.74 < result.coverage[0.8] < 0.86
-    assert len(result.origins) == 3
+    assert len(result.origins) == SMALL_PANEL_WINDOWS
 
 
 def test_a_random_walk_by_week_keeps_the_baseline_or_says_what_beat_it() -> None:

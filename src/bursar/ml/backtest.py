@@ -23,13 +23,14 @@ def rolling_origins(length: int, season: int, horizon: int, *, windows: int = WI
         windows: Number of origins wanted.
 
     Returns:
-        ``windows`` origins one horizon apart; on a shorter history they lie closer and see a shorter future; empty when
+        ``windows`` origins one horizon apart; on a shorter history they lie closer, see a shorter future, or are fewer; empty when
         not even ``WINDOWS_LEAST`` origins fit after two seasons (or after four periods, if that is more).
     """
     least = max(2 * season, 4)
     spare = length - least
-    if spare < windows:
+    if spare < WINDOWS_LEAST:
         return ()
+    windows = min(windows, spare)
     step = min(horizon, max(1, spare // (windows + 1)))
     last = length - min(horizon, max(step, spare // 2))
     origins = [last - step * back for back in range(windows - 1, -1, -1)]

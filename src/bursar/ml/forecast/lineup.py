@@ -1,5 +1,6 @@
 """The default line-up: which models compete, and how much work they may do on a panel of a given size."""
 
+from bursar.ml.backtest import WINDOWS
 from bursar.ml.forecast.complex_smoothing import ComplexSmoothing
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.global_trees import ROWS_MAX, GlobalTrees
@@ -23,6 +24,15 @@ and with fewer rounds on fewer rows."""
 LARGE_ROWS = 125_000
 """Training rows of a large panel: half as many as a small one may draw err by 0.1 % more and are learned in a third of
 the time."""
+
+
+SMALL_PANEL_WINDOWS = 5
+"""Backtest windows of smaller panels, where time allows more than the least."""
+
+
+def default_windows(series: int) -> int:
+    """Return the number of backtest windows of the default line-up for a panel of ``series`` series."""
+    return SMALL_PANEL_WINDOWS if series < LARGE_PANEL else WINDOWS
 
 
 class SeasonalTrees(GlobalTrees):

@@ -11,10 +11,10 @@ from bursar.kernel.series import Days, Floats, Panel
 from bursar.kernel.series import calendar as period_starts
 from bursar.ml.backtest import WINDOWS, Backtest, rolling_origins, truth
 from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
-from bursar.ml.conformal import Kinds, held_out_coverage, intervals
+from bursar.ml.conformal import LEVELS, Kinds, held_out, intervals, stretched, stretched_coverage
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps, padded, seasonal_scale
-from bursar.ml.forecast.lineup import BASELINE, COLD, default_lineup
+from bursar.ml.forecast.lineup import BASELINE, COLD, default_lineup, default_windows
 from bursar.ml.forecast.naive import mean_where
 from bursar.ml.forecast.select import Selection, mix, select
 
@@ -88,7 +88,7 @@ def forecast_panel(
     *,
     calendar: Calendar | None = None,
     seed: int = 0,
-    windows: int = WINDOWS,
+    windows: int = 0,
     models: Sequence[Forecaster] | None = None,
 ) -> ForecastResult:
     """Forecast every series of a panel.
@@ -99,7 +99,7 @@ def forecast_panel(
         horizon: Periods ahead, 1 to ``HORIZON_MAX``.
         calendar: Country for holidays, and known events.
         seed: Of everything random; the same panel and seed give the same answer.
-        windows: Backtest origins, at least 3.
+        windows: Backtest origins, at least 3; 0 leaves it to the line-up.
         models: The line-up; the default one when not given. It must contain the baseline.
 
     Returns:
@@ -118,7 +118,7 @@ def fit_panel(
     *,
     calendar: Calendar | None = None,
     seed: int = 0,
-    windows: int = WINDOWS,
+    windows: int = 0,
     models: Sequence[Forecaster] | None = None,
 ) -> tuple[ForecastResult, tuple[Forecaster, ...]]:
     """Forecast like :func:`forecast_panel`, and return the fitted models for :class:`~bursar.ml.forecast.serving.Serving`."""
@@ -128,7 +128,8 @@ def fit_panel(
     unit = np.where(unit > 0, unit, 1.0)
     scaled = replace(history, values=history.values / unit[:, None])
     lineup = tuple(models) if models is not None else default_lineup(len(panel), horizon, seed)
-    origins = rolling_origins(len(history.times), history.season, horizon, windows=windows)
+    tries = windows or (default_windows(len(panel)) if models is None else WINDOWS)
+    origins = rolling_origins(len(history.times), history.season, horizon, windows=tries)
     record = run_backtest(scaled, lineup, origins, horizon) if origins else None
     ahead = np.stack(_each(lineup, lambda model: model.fit(scaled).predict(horizon)))
     names = tuple(model.name for model in lineup)
@@ -228,16 +229,16 @@ def _result(
     record: Backtest | None,
 ) -> ForecastResult:
     scale = seasonal_scale(fill_gaps(history.values, history.season), history.season)
-    kinds = None
+    coverage: dict[float, float] = {}
     if record is None:
-        residuals = _young_residuals(history, mean.shape[1], scale)
-        coverage: dict[float, float] = {}
+        ends = intervals(mean, scale, _young_residuals(history, mean.shape[1], scale))
     else:
         mixed = mix(record.forecasts, choice.weights)
         residuals = (record.actual - mixed) / record.scale[:, :, None]
         kinds = _kinds(history, record.origins, mean.shape[1])
-        coverage = held_out_coverage(mixed, record.actual, record.scale, unusual=kinds.tried)
-    ends = intervals(mean, scale, residuals, kinds=kinds)
+        held = held_out(residuals, LEVELS, kinds.tried)
+        coverage = stretched_coverage(held)
+        ends = stretched(intervals(mean, scale, residuals, kinds=kinds), mean, held)
     floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
 
     def money(values: Floats) -> Floats:

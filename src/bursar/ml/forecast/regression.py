@@ -44,6 +44,7 @@ series has beyond that, each times the penalty of the regressor."""
 
 RESIDUAL_DECAY = 0.95
 RESIDUAL_PRIOR = 5.0
+SPIKES_PRIOR = 20.0
 RECENT = 200
 """Periods that the residual level is measured on when new ones arrive."""
 FEW = 64
@@ -127,7 +128,7 @@ class Ridge(Forecaster):
         for lo in range(0, len(values), BATCH):
             self.own_[lo : lo + BATCH] = _own(rest[lo : lo + BATCH], table, outer, OWN_PENALTY * penalty, recent)
         self.own_[first_valid(values) == width] = np.nan
-        self._carry(rest - self.own_ @ table.T)
+        self._carry(values / self.unit_ - whole @ self.shared_ - self.own_ @ table.T)
         self.end_, self.ahead_, self.near_ahead_ = history.times[-1], history.known[width:], history.near[width:]
         return self
 
@@ -148,11 +149,18 @@ class Ridge(Forecaster):
         return np.stack(columns, axis=1) if columns else history.near[:, :0]
 
     def _carry(self, residuals: Floats) -> None:
-        """Measure the level of residuals (n, t), in units of the series, each within reach and newer ones weighing more."""
+        """Measure the level of residuals (n, t), in units of the series, newer ones weighing more.
+
+        Those within reach are the level of late; what lies beyond, spikes, is spread over all periods, so that a sum of
+        forecasts is that of a sum with its spikes.
+        """
         live = ~np.isnan(residuals)
-        fresh = live * RESIDUAL_DECAY ** np.arange(residuals.shape[1] - 1, -1, -1.0)
-        held = _within(np.where(live, residuals, 0.0), live)
-        self.residual_ = (held * fresh).sum(axis=1) / (fresh.sum(axis=1) + RESIDUAL_PRIOR)
+        filled = np.where(live, residuals, 0.0)
+        held = _within(filled, live)
+        age = np.arange(residuals.shape[1] - 1, -1, -1.0)
+        fresh, slow = live * RESIDUAL_DECAY**age, live * 0.5 ** (age / self.half_life)
+        late = (held * fresh).sum(axis=1) / (fresh.sum(axis=1) + RESIDUAL_PRIOR)
+        self.residual_ = late + ((filled - held) * slow).sum(axis=1) / (slow.sum(axis=1) + SPIKES_PRIOR)
 
     def _design(self, times: Days, known: Floats) -> tuple[Floats, Floats]:
         history = self.history_
