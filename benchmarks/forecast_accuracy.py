@@ -1,4 +1,4 @@
-"""Accuracy and honesty of the default forecast on real daily series, beside run-rate, seasonal naive and Prophet.
+"""Accuracy and honesty of the default forecast on real daily series, beside run-rate, seasonal naive, Prophet and an LSTM.
 
 Weights and intervals come from windows before the test window only. ``python -m benchmarks.forecast_accuracy``
 """
@@ -20,6 +20,7 @@ from benchmarks._planning_data import NN5_HORIZON, NN5_TRAIN, Series, hierarchy,
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 from bursar.ml.calendar import Calendar
+from bursar.ml.forecast.deep import GlobalLstm
 from bursar.ml.forecast.history import seasonal_scale
 from bursar.ml.forecast.naive import RunRate, SeasonalNaive
 from bursar.ml.forecast.panel import ForecastResult, forecast_panel, history_of
@@ -30,6 +31,7 @@ CHRISTMAS_ORIGIN = 618
 """26 November 1997: its 56 days hold Christmas, and only one earlier Christmas has been seen."""
 
 MASE_TARGET = 0.785
+LSTM_TARGET = 0.84
 COVERAGE = {0.8: (0.785, 0.815), 0.95: (0.935, 0.965)}
 WORST_DECILE = {0.8: 0.75, 0.95: 0.93}
 PAYMENT_HORIZON = 28
@@ -97,6 +99,17 @@ def prophet(case: Case) -> Floats | None:
     return np.stack(out)
 
 
+def lstm(case: Case) -> Floats | None:
+    """Return the forecasts of the global LSTM trained on the processor, or None where PyTorch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    history = history_of(case.series.panel(case.origin), case.horizon, Calendar())
+    return GlobalLstm(horizon=case.horizon, seed=SEED, device="cpu").fit(history).predict(case.horizon)
+
+
 def run(case: Case, *, beside: bool) -> tuple[list[tuple[object, ...]], ForecastResult, dict[str, float]]:
     """Return the table rows of a case, our forecast and the MASE by model."""
     panel = case.series.panel(case.origin)
@@ -108,11 +121,14 @@ def run(case: Case, *, beside: bool) -> tuple[list[tuple[object, ...]], Forecast
     answers: dict[str, tuple[Floats, float]] = {"Bursar default": (ours.mean, spent)}
     for model in (SeasonalNaive(), RunRate()):
         answers[model.name] = (model.fit(history).predict(case.horizon), 0.0)
-    if beside:
+    extras = {"prophet": prophet} | ({"lstm": lstm} if case.label == "NN5" else {})
+    for name, extra in extras.items() if beside else ():
         begun = time.process_time()
-        theirs = prophet(case)
-        if theirs is not None:
-            answers["prophet"] = (theirs, time.process_time() - begun)
+        theirs = extra(case)
+        if theirs is None:
+            print(f"{case.label}, {name}: not measured here (not installed)\n")
+        else:
+            answers[name] = (theirs, time.process_time() - begun)
     rows: list[tuple[object, ...]] = [
         (case.label, name, mase(case, forecast), smape(case, forecast), seconds)
         for name, (forecast, seconds) in answers.items()
@@ -165,6 +181,8 @@ def main() -> None:
                 if share > 0.005
             )
             print(f"NN5 weights, mean over series: {weights}\n")
+            if "lstm" in errors:
+                figures.append(figure("NN5 MASE, LSTM", errors["lstm"], "MASE", target=LSTM_TARGET, better="lower"))
             headline = figure(
                 "NN5 MASE", errors["Bursar default"], "MASE", target=MASE_TARGET if not quick else 1.0, better="lower"
             )

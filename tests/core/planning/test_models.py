@@ -1,6 +1,7 @@
 """Kept models on the real database: trained once, served by night, trained anew when it is time, never silent about it."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Unavailable
 from bursar.kernel.period import Grain
 from bursar.ml.calendar import Calendar
+from bursar.ml.forecast.panel import forecast_panel
 from tests.core.planning.conftest import bill, usual
 from tests.core.planning.doomed import NOW, PARTS, ask, forecast
 from tests.core.planning.test_forecasts import FIRST, LAST, take, values_of
@@ -169,6 +171,42 @@ async def test_a_training_that_is_worse_than_the_one_that_serves_is_kept_but_doe
     assert outcome.version == 1
     assert "does not replace version 1" in outcome.notes[0]
     assert await states(db, actor) == [(2, "kept"), (1, "serving")]
+
+
+async def test_a_training_meets_the_serving_one_at_periods_that_neither_had_seen(db: Database, actor: Actor) -> None:
+    """Trained on 75 days, then on 85: the second tries itself from day 71, so ten of its days are new to both."""
+    first = await forecast(db, actor, Counting(), ask())
+
+    soon = await forecast(db, actor, Counting(), ask(78, code_version="2"), NOW + timedelta(days=3))
+    later = await forecast(db, actor, Counting(), ask(95, code_version="3"), NOW + timedelta(days=20))
+
+    assert "periods" not in soon.notes[0]
+    assert re.search(r"and 0\.\d{3} against 0\.\d{3} of version 2 over 14 periods", later.notes[0])
+    async with db.reading(actor) as tx:
+        aside = await tx.scalar(sa.select(sa.func.count()).select_from(part))
+    assert aside == sum(len(one.parts) for one in (first, soon, later))
+
+
+def test_a_contest_counts_only_what_the_serving_training_had_not_seen() -> None:
+    asked = ask(85)
+    values, times = asked.panel.matrix(length_max=85)
+    new = forecast_panel(asked.panel, 14)
+    begun = int(np.searchsorted(times, new.tried_after)) + 1
+    then = rules.before(asked.panel, new.tried_after)
+    assert then is not None
+    assert set(then.lengths) == {begun}
+    actual = values[:, begun : begun + 14]
+    seen = times[75 - 1]
+    early = np.where(times[begun : begun + 14] > seen, 1.0, 100.0)  # errors at periods that were seen do not count
+    mine = replace(new, tried=actual + early)
+    theirs = replace(new, mean=actual[::-1] - 2 * early, keys=new.keys[::-1])
+
+    held = rules.contest(asked, mine, theirs, seen=seen)
+
+    assert held is not None
+    assert held.periods == 10
+    np.testing.assert_allclose(held.old, 2 * held.new)
+    assert rules.contest(asked, mine, theirs, seen=times[80]) is None
 
 
 async def test_organisations_do_not_share_models(db: Database, actor: Actor, other_actor: Actor) -> None:

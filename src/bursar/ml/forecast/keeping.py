@@ -21,7 +21,8 @@ YOUNG_WIDTH = 1.5
 """Intervals of a series that was not there at the training are this many times those usual in the panel."""
 
 _ENDS = ("mean", "lower80", "upper80", "lower95", "upper95")
-_FIGURES = (*_ENDS, "weights", "error", "baseline_error", "beats_baseline", "cold")
+_FIGURES = (*_ENDS, "weights", "error", "baseline_error", "beats_baseline", "cold", "tried")
+_INSTANTS = ("last", "tried_after")
 _SEPARATOR = "\0"
 
 
@@ -47,7 +48,8 @@ class Kept:
         """Write it as arrays of numbers; nothing in them is code."""
         one = self.result
         arrays: Arrays = {name: getattr(one, name) for name in _FIGURES}
-        arrays |= {"times": one.times.astype(np.int64), "last": one.last.astype("datetime64[h]").astype(np.int64)[None]}
+        arrays |= {name: getattr(one, name).astype("datetime64[h]").astype(np.int64)[None] for name in _INSTANTS}
+        arrays["times"] = one.times.astype(np.int64)
         arrays |= {"origins": np.array(one.origins, dtype=np.int64)}
         arrays |= {"coverage": np.array([one.coverage.get(level, np.nan) for level in LEVELS])}
         for name, texts in (("keys", one.keys), ("models", one.models), ("baseline", (one.baseline,))):
@@ -69,11 +71,12 @@ class Kept:
             known = zip(LEVELS, arrays["coverage"].tolist(), strict=True)
             result = ForecastResult(
                 **{name: arrays[name] for name in _FIGURES},
+                last=arrays["last"].astype("datetime64[h]")[0],
+                tried_after=arrays["tried_after"].astype("datetime64[h]")[0],
                 keys=texts["keys"],
                 models=texts["models"],
                 baseline=texts["baseline"][0],
                 times=arrays["times"].astype("datetime64[h]"),
-                last=arrays["last"].astype("datetime64[h]")[0],
                 origins=tuple(arrays["origins"].tolist()),
                 coverage={level: share for level, share in known if not np.isnan(share)},
             )
@@ -134,7 +137,7 @@ class Kept:
             usual = np.median(apart, axis=0) if old.any() else np.zeros(len(self.result.times))
             out[name][new] = YOUNG_WIDTH * usual * scale[new, None]
         out["weights"][new] = cold_weights(self.result.models)
-        out["error"][new] = out["baseline_error"][new] = np.nan
+        out["error"][new] = out["baseline_error"][new] = out["tried"][new] = np.nan
         out["beats_baseline"][new], out["cold"][new] = False, True
         return out
 
@@ -143,7 +146,8 @@ def joined(results: Sequence[ForecastResult], keys: Sequence[str]) -> ForecastRe
     """Return the forecasts of several parts of a panel as one, in the order of ``keys``.
 
     Args:
-        results: Of the parts, over the same periods; each key once.
+        results: Of the parts, over the same periods; each key once. What a part tried at an earlier origin than the
+            others is left out.
         keys: Shape (n,).
 
     Raises:
@@ -165,10 +169,14 @@ def joined(results: Sequence[ForecastResult], keys: Sequence[str]) -> ForecastRe
     figures: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in results])[order] for name in _FIGURES if name != "weights"
     }
+    tried_after = max((one.tried_after for one in results if not np.isnat(one.tried_after)), default=first.tried_after)
+    lost = np.repeat([one.tried_after != tried_after for one in results], [len(one.keys) for one in results])
+    figures["tried"][lost[order]] = np.nan
     return replace(
         first,
         keys=tuple(keys),
         models=names,
+        tried_after=tried_after,
         weights=weights[order],
         coverage={level: share for level in LEVELS if (share := _share(results, level)) is not None},
         **figures,

@@ -54,6 +54,8 @@ class ForecastResult:
         origins: Window starts of the backtest, as periods of the history.
         coverage: Share of outcomes inside the intervals of windows left out of their calibration, by nominal level.
         last: Start of the last period of history.
+        tried: Shape (n, h): what the mix would have forecast at ``tried_after``; NaN where nothing could be tried.
+        tried_after: Start of the last period before the last backtest origin; NaT where nothing could be tried.
     """
 
     keys: tuple[str, ...]
@@ -73,6 +75,8 @@ class ForecastResult:
     origins: tuple[int, ...]
     coverage: dict[float, float] = field(default_factory=dict)
     last: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT"))
+    tried: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    tried_after: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT"))
 
     def served_by(self, row: int) -> str:
         """Return the names and weights that serve series ``row`` as text, heaviest first."""
@@ -230,10 +234,12 @@ def _result(
 ) -> ForecastResult:
     scale = seasonal_scale(fill_gaps(history.values, history.season), history.season)
     coverage: dict[float, float] = {}
+    tried, tried_after = np.full_like(mean, np.nan), np.datetime64("NaT")
     if record is None:
         ends = intervals(mean, scale, _young_residuals(history, mean.shape[1], scale))
     else:
         mixed = mix(record.forecasts, choice.weights)
+        tried, tried_after = mixed[-1] * unit[:, None], history.times[record.origins[-1] - 1]
         residuals = (record.actual - mixed) / record.scale[:, :, None]
         kinds = _kinds(history, record.origins, mean.shape[1])
         held = held_out(residuals, LEVELS, kinds.tried)
@@ -265,6 +271,8 @@ def _result(
         record.origins if record else (),
         coverage,
         history.times[-1],
+        tried,
+        tried_after,
     )
 
 

@@ -138,6 +138,7 @@ def rows_of(result: ForecastResult, rows: Sequence[int]) -> ForecastResult:
                 "baseline_error",
                 "beats_baseline",
                 "cold",
+                "tried",
             )
         },
     )

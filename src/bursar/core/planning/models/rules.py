@@ -12,7 +12,9 @@ from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
 from bursar.ml.calendar import Calendar
+from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, fill_gaps, seasonal_scale
 from bursar.ml.forecast.keeping import Kept
+from bursar.ml.forecast.naive import mean_where
 from bursar.ml.forecast.panel import ForecastResult
 from bursar.ml.forecast.select import ERROR_MAX
 from bursar.ml.registry import Card, Format, pack_arrays, sha256, unpack_arrays
@@ -27,7 +29,7 @@ NEW_SHARE_MAX = 0.2
 """Also when more than this share of the series was not there at the training."""
 
 WORSE_MAX = 1.05
-"""A new training whose error over its baseline's is this many times the serving one's does not replace it."""
+"""A new training whose error is more than this many times the serving one's does not replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +181,73 @@ def card_of(ask: Ask, result: ForecastResult, content: bytes, *, version: int, n
     )
 
 
-def may_replace(new: Card, old: Card | None, *, drift: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Errors (MASE) of two trainings at the same periods of the same series, which neither had seen."""
+
+    new: float
+    old: float
+    periods: int
+
+
+def before(panel: Panel, last: np.datetime64) -> Panel | None:
+    """Return a panel as it was after the period that starts at ``last``; None when no series had begun."""
+    values, times = panel.matrix(length_max=HISTORY_MAX)
+    values = values[:, : int(np.searchsorted(times, last, side="right"))]
+    rows = np.flatnonzero(~np.isnan(values).all(axis=1))
+    if not len(rows):
+        return None
+    keys = [panel.keys[row] for row in rows]
+    return Panel.of(
+        keys, np.repeat(times[:1], len(rows)), list(values[rows]), grain=panel.grain, currency=panel.currency
+    )
+
+
+def contest(ask: Ask, new: ForecastResult, old: ForecastResult, *, seen: np.datetime64) -> Contest | None:
+    """Compare a new training with the one that serves.
+
+    Args:
+        ask: With the series as they are now.
+        new: Of the new training, with what it tried at its last backtest origin.
+        old: What the serving one forecasts from the end of :func:`before` that origin.
+        seen: Start of the last period that the serving one was trained on.
+
+    Returns:
+        Errors over the periods after ``seen`` that both forecast; None when there is no whole season of them.
+    """
+    values, times = ask.panel.matrix(length_max=HISTORY_MAX)
+    begun = int(np.searchsorted(times, new.tried_after, side="right"))
+    ahead = times[begun : begun + new.tried.shape[1]]
+    steps = np.flatnonzero(ahead > seen)
+    season = SEASONS[ask.panel.grain][0]
+    common = [key for key in old.keys if key in set(ask.panel.keys)]
+    if len(steps) < season or not common:
+        return None
+    here = {key: row for row, key in enumerate(ask.panel.keys)}
+    rows = [here[key] for key in common]
+    actual = values[rows][:, begun + steps]
+    scale = seasonal_scale(fill_gaps(values[rows, :begun], season), season)
+    there = {key: row for row, key in enumerate(old.keys)}
+    sides = new.tried[rows], old.mean[[there[key] for key in common]]
+    each = [mean_where(np.abs(side[:, steps] - actual), 1) / scale for side in sides]
+    both = ~np.isnan(each[0]) & ~np.isnan(each[1])
+    if not both.any():
+        return None
+    mine, theirs = (float(np.minimum(one[both], ERROR_MAX).mean()) for one in each)
+    return Contest(mine, theirs, len(steps))
+
+
+def may_replace(new: Card, old: Card | None, held: Contest | None, *, drift: str) -> bool:
     """Tell whether a new training may take the place of the serving one, if it beats its baseline.
 
-    Both are compared by error over baseline on their own windows: the old one has seen the new one's. After a drift, or
-    when holidays or events changed, the record of the old one says nothing and the new one may.
+    Both are compared where both were tried unseen; before a season of such periods has passed, by error over baseline
+    on their own windows. After a drift, or when holidays or events changed, the record of the old one says nothing and
+    the new one may.
     """
     if old is None or drift or dict(old.parameters) != dict(new.parameters):
         return True
+    if held is not None:
+        return held.new <= WORSE_MAX * held.old
     return _skill(new) <= WORSE_MAX * _skill(old)
 
 

@@ -155,7 +155,7 @@ async def forecast(means: Means, ask: Ask) -> Outcome:
     notes = list(served.reasons) if newest else []
     if why:
         try:
-            found, said = await _trained(means, ask, served.card, why)
+            found, said = await _trained(means, ask, served, why)
         except Exception as error:
             notes.append(_broken(ask, f"the training that was due ({why})", error))
         else:
@@ -176,26 +176,54 @@ def _broken(ask: Ask, what: str, error: Exception) -> str:
     return f"{what} failed: {type(error).__name__}: {str(error)[:ERROR_CHARS_MAX]}"
 
 
-async def _trained(means: Means, ask: Ask, old: Card | None, why: str) -> tuple[Outcome | None, str]:
+async def _trained(means: Means, ask: Ask, served: Served, why: str) -> tuple[Outcome | None, str]:
     """Train and keep; return the outcome, None when the one that serves is better, and what to say about it."""
+    old = served.card
     made, works = await _computed(means, ask, [_task(ask, rows) for rows in work.cut(ask.panel)])
     result = _whole(ask, made)
     if not result.origins or np.isnan(result.error).all():
         return Outcome(result, "", None, (), works), "the history is too short to try a model, so none is kept"
     content = await asyncio.to_thread(rules.artefact, made)
+    held, more = await _contest(means, ask, result, served.model)
     async with means.db.writing(means.actor) as tx:
         newest = await store.newest(tx, ask.name)
         card = rules.card_of(ask, result, content, version=newest[0] + 1 if newest else 1, now=means.now)
-        replaces = rules.may_replace(card, old, drift=ask.drift)
+        replaces = rules.may_replace(card, old, held, drift=ask.drift)
         promoted = await keep(tx, means.actor, card=card, content=content, replaces=replaces)
     figure, base = card.metrics[rules.METRIC], card.baseline_metrics[rules.METRIC]
     compared = f"MASE {figure:.3f} against {base:.3f} of {card.baseline}"
+    if held is not None and old is not None:
+        compared += f", and {held.new:.3f} against {held.old:.3f} of version {old.version} over {held.periods} periods"
     if promoted:
         said = f"version {card.version} was trained and serves ({why}; {compared})"
-        return Outcome(result, card.name, card.version, (), works), said
+        return Outcome(result, card.name, card.version, (), works + more), said
     if old is None:
         return Outcome(result, "", None, (), works), f"version {card.version} was trained and is not better: {compared}"
     return None, f"version {card.version} was trained and does not replace version {old.version}: {compared}"
+
+
+async def _contest(
+    means: Means, ask: Ask, result: ForecastResult, parts: Parts | None
+) -> tuple[rules.Contest | None, tuple[str, ...]]:
+    """Let what serves forecast from the last backtest origin of a new training; return both errors, and parts kept aside."""
+    then = None if parts is None or np.isnat(result.tried_after) else rules.before(ask.panel, result.tried_after)
+    if parts is None or then is None or ask.drift:
+        return None, ()
+    asked = replace(ask, panel=then)
+    cut = [(kept, rows) for kept, rows in zip(parts.packed, work.cut(then, parts.kept), strict=True) if rows]
+    try:
+        made, works = await _computed(
+            replace(means, step=_unseen), asked, [_task(asked, rows, kept=kept) for kept, rows in cut]
+        )
+    except Exception as error:  # it could not have served either
+        _broken(ask, "the model that serves", error)
+        return None, ()
+    seen = max(one.result.last for one in parts.kept)
+    return rules.contest(ask, result, _whole(asked, made), seen=seen), works
+
+
+async def _unseen(_done: int, _total: int) -> None:
+    """Tell nobody."""
 
 
 async def _served(means: Means, ask: Ask, parts: Parts, card: Card, notes: Sequence[str]) -> Outcome:
