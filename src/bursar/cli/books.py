@@ -62,15 +62,19 @@ def _asked(org: str | None, ask: "Callable[[Tx, Actor], Awaitable[Any]]", *, wri
 
 
 @books.command()
+@click.option("--again", is_flag=True, help="Also lines that were never booked, or were refused.")
 @json_option
 @org_option
-def post(as_json: bool, org: str | None) -> int:
+def post(again: bool, as_json: bool, org: str | None) -> int:
     """Book bank lines that were imported, decided or split since; list what the ledger refuses."""
     from bursar import wiring
     from bursar.parts.banking.posting import service
 
     async def use(house: "House") -> "tuple[Posted, Sequence[Any]]":
         actor = await wiring.local_actor(house, org)
+        if again:
+            async with house.db.writing(actor) as tx:
+                await service.again(tx, actor)
         done = await _booked(house, actor)
         async with house.db.reading(actor) as tx:
             return done, await service.refused(tx, actor)
@@ -290,26 +294,33 @@ def ties(as_json: bool, org: str | None) -> int:
 
 
 @books.command()
-@click.argument("through", type=showing.DAY)
+@click.argument("through", type=showing.DAY, required=False)
 @click.option("--reopen", is_flag=True, help="Open everything after THROUGH again.")
+@json_option
 @org_option
-def close(through: date, reopen: bool, org: str | None) -> int:
-    """Close the books through a day, or open what comes after it again; both are in the audit trail."""
+def close(through: date | None, reopen: bool, as_json: bool, org: str | None) -> int:
+    """Close the books through a day, or open what comes after it again; both are in the audit trail.
+
+    Without THROUGH it says how far they are closed.
+    """
     from bursar.infra.clock import utc_now
     from bursar.parts.banking.transactions import service
 
-    until = through + timedelta(days=1)
+    if reopen and not through:
+        raise click.UsageError("--reopen needs the last day that stays closed.")
 
-    async def ask(tx: "Tx", actor: "Actor") -> int:
+    async def ask(tx: "Tx", actor: "Actor") -> "tuple[date | None, int]":
+        if not through:
+            return await service.closed_until(tx, actor), 0
+        until = through + timedelta(days=1)
         if reopen:
             await service.reopen(tx, actor, until=until, now=utc_now())
-            return 0
-        return await service.close(tx, actor, until=until, now=utc_now())
+            return until, 0
+        return until, await service.close(tx, actor, until=until, now=utc_now())
 
-    undecided = (running.in_org if reopen else _asked)(org, ask, write=True)
-    click.echo(
-        f"Open from {until} on."
-        if reopen
-        else f"Closed through {through}; {undecided:,} lines in it nobody decided on."
-    )
+    asked = _asked if through and not reopen else running.in_org
+    until, undecided = asked(org, ask, write=through is not None)
+    text = f"Closed through {until - timedelta(days=1)}" if until else "Nothing is closed"
+    text += f"; {undecided:,} lines in it nobody decided on." if undecided else "."
+    running.tell(text, {"open_from": until, "undecided": undecided}, as_json=as_json)
     return OK

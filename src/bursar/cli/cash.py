@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bursar.cli import running
+from bursar.cli import running, showing
 from bursar.cli.banking import _plain
 from bursar.cli.findings import json_option, org_option
 from bursar.cli.main import OK
@@ -21,9 +21,12 @@ RECURRING_SHOWN = 15
 @click.command()
 @click.option("--account", default="", help="Only this account.")
 @click.option("--least", default=None, metavar="AMOUNT CUR", nargs=2, help="Set the least balance of --account.")
+@click.option(
+    "--no-least", default="", metavar="CUR", help="Take the least balance of --account in this currency back."
+)
 @json_option
 @org_option
-def cash(account: str, least: tuple[str, str] | None, as_json: bool, org: str | None) -> int:
+def cash(account: str, least: tuple[str, str] | None, no_least: str, as_json: bool, org: str | None) -> int:
     """Show balances, recurring payments, runway and the balance of the next thirteen weeks.
 
     \b
@@ -32,22 +35,18 @@ def cash(account: str, least: tuple[str, str] | None, as_json: bool, org: str | 
     """  # noqa: D301  click's mark for text that is not re-wrapped
     from bursar import wiring
     from bursar.infra.clock import utc_now
-    from bursar.kernel.errors import Invalid
-    from bursar.kernel.money import decimal_from
     from bursar.parts.banking.cash import service
 
-    if least and not account:
-        raise click.UsageError("--least belongs to --account.")
+    if (least or no_least) and not account:
+        raise click.UsageError("--least and --no-least belong to --account.")
+    set_to = (showing.amount(least[0]), least[1]) if least else (None, no_least) if no_least else None
 
     async def use(house: "House") -> "tuple[list[Outlook], list[Recurring]]":
         actor = await wiring.local_actor(house, org)
-        if least:
-            try:
-                amount = decimal_from(least[0])
-            except ValueError as error:
-                raise Invalid(str(error)) from error
+        if set_to:
+            amount, currency = set_to
             async with house.db.writing(actor) as tx:
-                await service.set_least(tx, actor, account=account, currency=least[1], least=amount, now=utc_now())
+                await service.set_least(tx, actor, account=account, currency=currency, least=amount, now=utc_now())
         async with house.db.reading(actor) as tx:
             found = await service.outlook(tx, actor, lake=house.lake)
             again = await service.recurring_payments(tx, actor, lake=house.lake)
