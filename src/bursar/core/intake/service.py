@@ -18,13 +18,13 @@ from bursar.infra.lake import Lake
 from bursar.infra.lake_stage import Staged
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, NotFound, Problem
-from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES, LineSchema
+from bursar.kernel.lines import BANK_LINES, COST_LINES, INVOICE_DETAIL_LINES, PAYMENT_LINES, LineSchema
 
 Batch = rules.Batch
 BooksClosed = ledger.BooksClosed
 BOOKED = frozenset({BANK_LINES.name, PAYMENT_LINES.name})
 """Datasets whose rows are movements of money: none of them leaves a closed period."""
-FOLLOW_UPS = dict.fromkeys(BOOKED, "banking.refresh")
+FOLLOW_UPS = dict.fromkeys((*BOOKED, COST_LINES.name, INVOICE_DETAIL_LINES.name), "banking.refresh")
 """The job that an import or its reversal queues, by dataset."""
 ADVISE = "findings.advise"
 """The job that looks for findings, queued by every import and reversal."""

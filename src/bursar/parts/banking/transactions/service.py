@@ -21,6 +21,7 @@ from bursar.infra.lake import Lake, LakeFile
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, Stale
 from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES
+from bursar.parts.banking.papers import service as papers
 from bursar.parts.banking.transactions import rules, store
 from bursar.parts.banking.transactions.rules import Part
 
@@ -56,7 +57,7 @@ class Derived:
 
 
 async def derive(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Derived:
-    """Bring transactions in line with the lake's bank and payment lines; only months whose files changed are read.
+    """Bring transactions, and the papers they may pay, in line with the lake's bank, payment and bill lines; only months whose files changed are read.
 
     Safe to run at any time and twice: a row's id comes from what identifies the line, so notes, splits and categories stay
     with it when its batch is taken back and imported again.
@@ -69,6 +70,7 @@ async def derive(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Derived:
     """
     actor.must("transaction:write")
     await store.lock(tx, shared=False, what="derive")
+    await papers.derive(tx, lake=lake)
     done = Derived()
     for schema, read in DATASETS:
         files: dict[date, list[LakeFile]] = {}

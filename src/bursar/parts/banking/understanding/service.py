@@ -13,6 +13,7 @@ from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.ml.tabular import Case, contexts_of, cutoff, predict
+from bursar.parts.banking.papers import service as papers
 from bursar.parts.banking.transactions import rules as rows_rules
 from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions import store as rows_store
@@ -22,6 +23,7 @@ from bursar.parts.banking.understanding.rules import answers as rules
 from bursar.parts.banking.understanding.rules import model
 from bursar.parts.banking.understanding.rules.answers import Answer, Past, Policy, Row, Rule
 from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
+from bursar.parts.banking.understanding.rules.documents import paid
 from bursar.parts.banking.understanding.rules.model import Seen
 
 ROWS_A_PASS = 2_000
@@ -77,6 +79,8 @@ async def understand(tx: Tx, actor: Actor, *, fresh: bool = True) -> Understood:
         last, seen = rows[-1].id, seen + len(rows)
         if seen >= ROWS_MAX:
             break
+    if late := await store.undecided(tx, limit=ROWS_A_PASS, sizes=await papers.sizes(tx)):
+        await _answer(tx, late, gate)  # their invoice may have come after them
     return done
 
 
@@ -179,9 +183,8 @@ async def _known(tx: Tx, rows: Sequence[Row]) -> tuple[list[Row], list[Past]]:
 async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
     """Answer some rows, the first stage that knows; write the answers."""
     rows, past = await _known(tx, plain)
-    found = rules.transfers(rows, await store.pairs(tx, [row.id for row in rows]))
-    found = fulfilled(rows, gate.promises) | found
-    for stage in (rules.repeated(rows, past), rules.by_counterparty(rows, past), rules.by_rules(rows, gate.rules)):
+    found: dict[UUID, Answer] = {}
+    for stage in await _stages(tx, rows, past, gate):
         found = stage | found
     modelled = {id_: said[0] for id_, said in (await _modelled(tx, rows)).items() if said}
     thought = rules.by_language(rows, gate.measured)
@@ -199,6 +202,22 @@ async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
         if hits:
             await store.count_rule(tx, rule.id, hits=hits)
     return Understood(0, automatic, len(found) - automatic, len(rows) - len(found))
+
+
+async def _stages(tx: Tx, rows: Sequence[Row], past: Sequence[Past], gate: _Gate) -> Sequence[dict[UUID, Answer]]:
+    """Return what each stage before the models says of some rows; the earlier stage counts."""
+    found = await papers.of_sizes(tx, sizes={row.size for row in rows})
+    taken = await store.paid(
+        tx, [paper.id for paper in found], sizes={row.size for row in rows}, but=[row.id for row in rows]
+    )
+    return (
+        rules.transfers(rows, await store.pairs(tx, [row.id for row in rows])),
+        paid(rows, found, past, taken),
+        fulfilled(rows, gate.promises),
+        rules.repeated(rows, past),
+        rules.by_counterparty(rows, past),
+        rules.by_rules(rows, gate.rules),
+    )
 
 
 async def _modelled(tx: Tx, rows: Sequence[Row]) -> dict[UUID, list[Answer]]:
@@ -286,7 +305,7 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     return await _answer(tx, like, await _gate(tx, actor)) if like else Understood()
 
 
-_JUDGED = frozenset({"transfer", "commitment", "recurring", "counterparty", "rule", "model", "language"})
+_JUDGED = frozenset({"transfer", "document", "commitment", "recurring", "counterparty", "rule", "model", "language"})
 
 
 async def _must_be_open(tx: Tx, ids: Sequence[UUID], found: Sequence[Any]) -> None:
@@ -347,14 +366,7 @@ async def queue(tx: Tx, actor: Actor, *, limit: int = 20) -> list[Card]:
     groups = await store.cards(tx, limit=limit)
     samples = await store.facts(tx, [group.ids[0] for group in groups])
     (rows, past), gate = await _known(tx, list(samples.values())), await _gate(tx, actor)
-    first = rules.transfers(rows, await store.pairs(tx, list(samples)))
-    stages = (
-        first,
-        fulfilled(rows, gate.promises),
-        rules.repeated(rows, past),
-        rules.by_counterparty(rows, past),
-        rules.by_rules(rows, gate.rules),
-    )
+    stages = await _stages(tx, rows, past, gate)
     modelled, thought = await _modelled(tx, rows), rules.by_language(rows, gate.measured)
     cards = []
     for group in groups:

@@ -1,6 +1,6 @@
 """All SQL of understanding; sets in, sets out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ COUNTS_MAX = 1_000_000
 JUDGED_KEPT = 1_500
 """Newest verdicts of a category that count."""
 CATEGORIES_MAX = 2_000
+_OF_DOCUMENTS = ("document", "issuer", "number", "total", "from")
 QUEUE_ROWS = 200_000
 """Newest undecided rows that cards are made of."""
 CARD_ROWS_MAX = 500
@@ -67,16 +68,25 @@ async def undecided(
     limit: int,
     parties: Sequence[UUID] = (),
     ids: Sequence[UUID] = (),
+    sizes: Sequence[int] | None = None,
     fresh: bool = False,
     after: UUID | None = None,
 ) -> list[Row]:
-    """Return rows nobody decided on, by id; ``fresh`` leaves out those that have a suggestion."""
+    """Return rows nobody decided on, by id.
+
+    ``fresh`` leaves out those that have a suggestion; ``sizes`` keeps those of some amounts that no document explains yet.
+    """
+    if sizes is not None and not sizes:
+        return []
     states = ("open",) if fresh else ("open", "suggested")
     query = sa.select(*_FACTS).where(_live(tx), t.state.in_(states))
     if parties:
         query = query.where(t.party.in_(parties))
     if ids:
         query = query.where(t.id == sa.any_(sa.literal(list(ids), pg.ARRAY(sa.Uuid))))
+    if sizes:
+        wanted = sa.literal(sorted(set(sizes)), pg.ARRAY(sa.BigInteger))
+        query = query.where(t.size == sa.any_(wanted), t.stage != "document", t.dataset == "bank")
     if after:
         query = query.where(t.id > after)
     return [row_of(found) for found in await tx.all(query.order_by(t.id).limit(limit))]
@@ -114,6 +124,20 @@ async def pairs(tx: Tx, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, bool]]:
         .limit(PAST_MAX)
     )  # fmt: skip
     return [(row.id, row.other, row.named) for row in await tx.all(query)]
+
+
+async def paid(tx: Tx, papers: Sequence[str], *, sizes: Collection[int], but: Sequence[UUID]) -> set[str]:
+    """Return which papers rows of some amounts pay already, whoever said so, some rows left out."""
+    if not papers:
+        return set()
+    told = t.evidence["document"].astext
+    query = sa.select(told.label("paper")).where(
+        _live(tx),
+        t.size == sa.any_(sa.literal(sorted(sizes), pg.ARRAY(sa.BigInteger))),
+        told.in_(papers),
+        t.id.not_in(but),
+    )
+    return {row.paper for row in await tx.all(query.limit(PAST_MAX))}
 
 
 async def past_of(tx: Tx, parties: Sequence[UUID]) -> list[Past]:
@@ -190,12 +214,15 @@ def told(answer: Answer) -> dict[str, Any]:
 
 
 async def decide(tx: Tx, ids: Sequence[UUID], *, category: str, stage: str, evidence: Mapping[str, Any]) -> None:
-    """Write what people (or the export itself) say of some rows."""
+    """Write what people (or the export itself) say of some rows; which document one pays stays with it."""
+    kept = sa.func.jsonb_build_object(*(part for name in _OF_DOCUMENTS for part in (name, t.evidence[name])))
+    new = sa.literal(dict(evidence), pg.JSONB)
+    said = sa.case((t.evidence.has_key("document"), kept.op("||")(new)), else_=new)
     await tx.run(
         sa.update(transaction)
         .where(tx.own(transaction), t.id == sa.any_(sa.literal(list(ids), pg.ARRAY(sa.Uuid))))
         .values(
-            category=category, state="confirmed", stage=stage, score=None, audit=False, evidence=dict(evidence),
+            category=category, state="confirmed", stage=stage, score=None, audit=False, evidence=said,
             version=t.version + 1,
         )
     )  # fmt: skip
