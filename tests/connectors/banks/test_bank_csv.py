@@ -293,3 +293,44 @@ def test_a_workbook_is_judged_by_its_header_row(tmp_path: Path) -> None:
 
     assert surest(tmp_path / "bank.xlsx").name == "bank-csv"
     assert surest(tmp_path / "payments.xlsx").name == "payments-csv"
+
+
+HEAD = "Date,Description,Amount"
+
+
+@pytest.mark.parametrize(
+    ("content", "amounts", "refused"),
+    [
+        (HEAD + ",DR/CR\n2026-10-25,A,1.00,CR\n2026-10-26,B,2.00,DR\n2026-10-27,C,3.00,\n", ["1", "-2"], ["side|“” tells neither"]),
+        (HEAD + ",DR/CR\n2026-10-25,A,1.00,CR\n2026-10-26,B,2.00,XX\n", ["1"], ["side|“XX” tells neither"]),
+        (HEAD + ",Type\n2026-10-25,A,1.00,credit\n2026-10-26,B,2.00,interest\n", ["1", "2"], []),
+        (HEAD + ",Type\n2026-10-25,A,1.00,credit\n2026-10-26,B,2.00,debit\n2026-10-27,C,3.00,fee\n", ["1", "-2"], ["side|“fee” tells neither"]),
+        (HEAD + ",Type\n2026-10-25,A,-1.00,debit\n2026-10-26,B,2.00,fee\n", ["-1", "2"], []),
+        (HEAD + "\n2026-10-25,A,1.00\n2026-10-26,B,$(1,002.00)\n2026-10-27,C,($3.50)\n", ["1", "-3.50"], []),
+        (HEAD + '\n2026-10-25,A,1.00\n2026-10-26,B,"$(1,002.00)"\n2026-10-27,C,–3.50\n', ["1", "-1002", "-3.50"], []),
+    ],
+)  # fmt: skip
+def test_the_way_of_the_money_is_told_or_the_row_is_refused(
+    content: str, amounts: list[str], refused: list[str], tmp_path: Path
+) -> None:
+    got = text(tmp_path, content, "a.csv", currency="USD")
+
+    assert [str(value.normalize()) for value in got.rows.get_column("amount")] == [
+        str(Decimal(one).normalize()) for one in amounts
+    ]
+    assert [one[: len(start)] for one, start in zip(got.refused, refused, strict=True)] == refused
+
+
+def test_rows_of_different_currency_signs_keep_their_own(tmp_path: Path) -> None:
+    got = text(tmp_path, HEAD + "\n2026-10-25,A,€1.00\n2026-10-26,B,-$2.00\n2026-10-27,C,3.00\n", "a.csv")
+
+    assert got.rows.select("amount", "currency").rows() == [(Decimal(1), "EUR"), (Decimal(-2), "USD")]
+    assert [one.split("|")[0] for one in got.refused] == ["currency"]
+
+
+def test_a_quote_that_never_closes_is_named_and_swallows_nothing_silently(tmp_path: Path) -> None:
+    got = text(tmp_path, HEAD + '\n2026-10-25,A,1.00\n2026-10-26,"open,-2.00\n2026-10-27,C,3.00\n', "a.csv")
+
+    assert got.amounts == [Decimal(1)]
+    [problem] = got.parsed.problems
+    assert (problem.row, "never closes" in problem.what) == (3, True)

@@ -173,3 +173,22 @@ def test_carriage_returns_and_swift_blocks_are_understood(tmp_path: Path) -> Non
 
 def test_sniff_tells_other_text_apart(head: Callable[[str], Head]) -> None:
     assert Mt940().sniff(head("12:30: 20:00")) == 0
+
+
+@pytest.mark.parametrize(
+    ("sums", "complaint"),
+    [
+        (":90D:1EUR5,00\n:90C:1EUR7,00", ""), (":90D:1EUR5,", ""), (":90D:what", ""), (":90D:1EUR5.0.0", ""),
+        (":90D:2EUR9,50", "announces 2 entries of 9.5 in 90D and holds 1 of 5"), (":90C:0EUR0,00", "announces 0 entries of 0 in 90C and holds 1 of 7"),
+    ],
+)  # fmt: skip
+def test_an_interim_report_holds_what_it_announces(sums: str, complaint: str, tmp_path: Path) -> None:
+    got = text(
+        tmp_path,
+        ":20:1\n:25:DE89370400440532013000\n:28C:1/1\n:34F:EURD0,\n:13D:2610051200+0100\n:61:2610051005D5,00NTRFNONREF\n:86:A\n"
+        f":61:2610051005C7,00NTRFNONREF\n:86:B\n{sums}\n-",
+        "a.sta",
+    )
+
+    assert len(got.rows) == 2
+    assert [complaint in problem.what for problem in got.parsed.problems] == [True] * bool(complaint)

@@ -107,7 +107,8 @@ def _bare(texts: pl.Series) -> pl.DataFrame:
     """Return the column as unsigned digits with separators (``t``) and whether it is negative (``minus``)."""
     t = pl.col("t")
     frame = pl.DataFrame({"t": texts.cast(pl.String).str.strip_chars()})
-    frame = frame.with_columns(t.str.replace_all(r"[\s\u{a0}\u{202f}'’]", "").str.replace("−", "-", literal=True))
+    frame = frame.with_columns(t.str.replace_all(r"[\s\u{a0}\u{202f}'’]", "").str.replace(r"[−–]", "-"))
+    frame = frame.with_columns(t.str.replace(r"^(?:[£$€¥₹]|[A-Z]{3})(\(.*\))$", "$1"))
     minus = t.str.contains(_NEGATIVE) | t.str.contains(r"^-") | t.str.contains(r"^[£$€¥₹]-") | t.str.contains(r"^\(")
     minus = minus | t.str.contains(r"(?i)[0-9.,]DR$")
     cleaned = t.str.replace(r"^\((.*)\)$", "$1").str.replace(r"-$", "").str.replace(r"^[+-]", "")

@@ -159,10 +159,21 @@ def _careful(text: str, delimiter: str, width: int) -> Table:
                 taken.append([*row[:width]])
                 lines.append(begins)
             begins = reader.line_num + 1
+        if lines and text.count('"') % 2 and reader.line_num > lines[-1]:
+            problems.append(_unclosed(lines.pop()))
+            taken.pop()
     except csv.Error as error:
         raise Invalid(f"Line {begins} cannot be read as CSV: {error}", "Correct the quotes of that line") from error
     rows = pl.DataFrame(taken, schema=dict.fromkeys((f"c{i}" for i in range(width)), pl.String()), orient="row")
     return Table(rows, pl.Series(lines, dtype=pl.Int64), delimiter, tuple(problems))
+
+
+def _unclosed(line: int) -> Problem:
+    return Problem(
+        "a quote opens in this row and never closes, so that all lines after it would be one field; none of them was taken",
+        "Close the quote, or take it away",
+        row=line,
+    )
 
 
 def _too_wide(row: Sequence[str], width: int, line: int) -> Problem:

@@ -22,8 +22,10 @@ CURRENCY_DEFAULT = "EUR"
 """Taken, and said in :attr:`Parsed.currency_hint`, where neither the file nor a person names a currency."""
 
 _SYMBOLS = {"£": "GBP", "€": "EUR", "$": "USD", "¥": "JPY", "₹": "INR"}
+_SYMBOL = f"([{''.join(_SYMBOLS)}])"
 _OUT = ("debit", "dr", "d", "s", "soll", "af", "debet", "out", "dbit", "debito", "cargo")
 _IN = ("credit", "cr", "c", "h", "haben", "bij", "in", "crdt", "credito", "abono")
+_TYPES = frozenset({"type", "transaction type"})
 _PENDING = ("pending", "processing", "authorised", "authorized", "open", "in progress", "vorgemerkt")
 _NO_MONEY = (
     "failed",
@@ -164,7 +166,8 @@ def _read_columns(shape: _Shape, options: Mapping[str, str], order: str) -> tupl
     words = _words(rows, shape.roles.descriptions)
     frame = frame.with_columns(words.alias("description"), _status(texts.get("status"), frame.height).alias("status"))
     frame = frame.with_columns(
-        texts.get("status", pl.Series("s", [None] * frame.height, dtype=pl.String)).alias("_status")
+        texts.get("status", pl.Series("s", [None] * frame.height, dtype=pl.String)).alias("_status"),
+        _unsided(amount, raw, None if {"debit", "credit"} & texts.keys() else texts.get("side"), mark).alias("_side"),
     )
     currency, hint = _currency(texts, shape, options)
     account, note = _account(texts, shape, options)
@@ -242,7 +245,8 @@ def _amount(
         amount, raw = _paired(texts, mark)
     else:
         raw = texts["amount"]
-        amount = _sided(_amounts.loose(raw, mark), texts.get("side"))
+        header = shape.header[shape.roles.at["side"]] if "side" in texts else ""
+        amount = _sided(_amounts.loose(raw, mark), texts.get("side"), header)
     for role in shape.layout.minus if shape.layout else ():
         if role in texts:
             amount = amount - _amounts.loose(texts[role], mark).fill_null(0)
@@ -272,14 +276,26 @@ def _paired(texts: Mapping[str, pl.Series], mark: str) -> tuple[pl.Series, pl.Se
     return read.get_column("value"), read.get_column("raw")
 
 
-def _sided(amount: pl.Series, side: pl.Series | None) -> pl.Series:
-    """Give unsigned amounts the sign of their debit/credit word, where every row has such a word."""
+def _sided(amount: pl.Series, side: pl.Series | None, header: str) -> pl.Series:
+    """Give unsigned amounts the sign of their debit/credit word; where such words tell the sign, a row without one has none.
+
+    A column that is only called type tells the sign where it says of some row that money went out.
+    """
     if side is None or (amount.fill_null(0) < 0).any():
         return amount
     words = side.str.to_lowercase()
-    if not words.is_in([*_OUT, *_IN]).fill_null(value=False).all() or words.is_empty():
+    out, into = words.is_in(list(_OUT)).fill_null(value=False), words.is_in(list(_IN)).fill_null(value=False)
+    if not out.any() and not (into.any() and _table.key(header) not in _TYPES):
         return amount
-    return pl.select(pl.when(words.is_in(list(_OUT))).then(-amount).otherwise(amount)).to_series()
+    return pl.select(pl.when(out).then(-amount).when(into).then(amount)).to_series()
+
+
+def _unsided(amount: pl.Series, raw: pl.Series, side: pl.Series | None, mark: str) -> pl.Series:
+    """Return the word that should have told the sign of an amount that could otherwise be read; else null."""
+    if side is None:
+        return pl.Series([None] * len(amount), dtype=pl.String)
+    unsigned = amount.is_null() & _amounts.loose(raw, mark).is_not_null()
+    return pl.select(pl.when(unsigned).then(side.fill_null(""))).to_series()
 
 
 def _status(text: pl.Series | None, height: int) -> pl.Series:
@@ -304,6 +320,10 @@ def _currency(texts: Mapping[str, pl.Series], shape: _Shape, options: Mapping[st
         ), ""
     height = shape.table.rows.height
     if not stated:
+        money = [text for role in ("amount", "debit", "credit") if (text := texts.get(role)) is not None]
+        shown = pl.select(pl.coalesce(*[pl.lit(text).str.extract(_SYMBOL) for text in money])).to_series()
+        if shown.drop_nulls().n_unique() > 1:  # each row says its own
+            return shown.replace_strict(_SYMBOLS, default=None, return_dtype=pl.String), ""
         sample = " ".join(
             str(text.str.join("")[0])
             for role in ("amount", "debit", "credit", "balance_after")
@@ -336,5 +356,11 @@ def _refusals() -> list[pl.Expr]:
     what = pl.concat_str(pl.lit("the source says "), _frame.shown("_status"), pl.lit(": no money moved"))
     return [
         _frame.refusal(word, "status", what, "Nothing needs doing"),
+        _frame.refusal(
+            pl.col("_side").is_not_null(),
+            "side",
+            pl.concat_str(_frame.shown("_side"), pl.lit(" tells neither money in nor money out")),
+            "Write credit or debit, as the other rows do",
+        ),
         *_frame.common_refusals(amount="_amount", day="_day"),
     ]

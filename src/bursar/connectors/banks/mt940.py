@@ -13,10 +13,11 @@ import polars as pl
 
 from bursar.connectors.banks import _amounts, _frame, _mt940_details, _text
 from bursar.kernel.connector import Head
-from bursar.kernel.errors import Invalid
+from bursar.kernel.errors import Invalid, Problem
 from bursar.kernel.lines import BANK_LINES, DocumentKind, Parsed, Statement
 
 _TAG = re.compile(r"(?m)^:(\d{2,3}[A-Z]?|NS):")
+_SUM = re.compile(r"(\d{1,5})([A-Z]{3})([\d,.]+)")
 _END_OF_MESSAGE = r"(?s)(?:^|\n)-(?:\}|X{3})?[ \t]*(?:\{5:.*|\n.*)?$"
 _ENTRY = (
     r"^(?P<value_day>\d{6})(?P<entry>\d{4}|\s{4})?(?P<mark>R?[CD]|E[CD])(?P<funds>[A-Z])?[\n ]?(?P<amount>[\d,.]{1,24})"
@@ -71,7 +72,9 @@ class Mt940:
             schema={"statement": pl.Int64(), "account": pl.String(), "currency": pl.String()},
         )
         raw = raw.join(owners, on="statement", how="left", maintain_order="left")
-        return Parsed(BANK_LINES, _frame.finish(raw, _refusals()), (), statements, decoded.notes)
+        return Parsed(
+            BANK_LINES, _frame.finish(raw, _refusals()), _unlike_announced(fields, raw), statements, decoded.notes
+        )
 
 
 def _fields(text: str) -> pl.DataFrame:
@@ -120,6 +123,25 @@ def _statement(head: Mapping[str, str], options: Mapping[str, str]) -> Statement
         closing_day=_amounts.one_day(_century(closing[2])) if closing else None,
         reference=" ".join(part for part in (head.get("20", ""), head.get("28C") or head.get("28") or "") if part),
     )
+
+
+def _unlike_announced(fields: pl.DataFrame, raw: pl.DataFrame) -> list[Problem]:
+    """Return what an interim report (MT942) announces in its fields 90D and 90C and does not hold."""
+    problems = []
+    announced = fields.filter(pl.col("tag").is_in(["90D", "90C"])).select("statement", "tag", "value", "row")
+    for number, tag, value, line in announced.iter_rows():
+        said = _SUM.match(value)
+        total = _amounts.one_amount(said[3].rstrip(",.")) if said else None
+        if said is None or total is None:
+            continue
+        sign = -1 if tag == "90D" else 1
+        held = raw.filter(pl.col("statement") == number).get_column("amount").drop_nulls()
+        same = [amount for amount in held if amount * sign > 0]
+        there = abs(sum(same, Decimal(0)))
+        if (len(same), there) != (int(said[1]), total):
+            what = f"the report announces {said[1]} entries of {total.normalize():f} in {tag} and holds {len(same)} of {there.normalize():f}"
+            problems.append(Problem(what, "Export it again from the bank", row=line, column=tag))
+    return problems
 
 
 def _signed(balance: re.Match[str] | None) -> Decimal | None:
