@@ -114,6 +114,22 @@ async def test_revaluation_names_its_rates_and_what_lacks_one(
         await service.add_rates(tx, actor, rates=[("USD", "EUR", DAY, Decimal(0))], source="x", now=NOW)
 
 
+async def test_a_rate_recorded_the_other_way_round_serves_and_says_so(
+    tx: Tx, actor: Actor, booked: None, accounts: Accounts
+) -> None:
+    other = [("EUR", "USD", DAY - timedelta(days=1), Decimal("1.1"))]
+    await service.add_rates(tx, actor, rates=[("USD", "EUR", BEFORE, Decimal("0.5"))], source="bank", now=NOW)
+    await service.add_rates(tx, actor, rates=other, source="ecb", now=NOW)
+    newer = await books.revalue(tx, actor, on=DAY, into="EUR", known_at=LATER)
+    await service.add_rates(
+        tx, actor, rates=[("USD", "EUR", DAY - timedelta(days=1), Decimal("0.9"))], source="bank", now=NOW
+    )
+    direct = await books.revalue(tx, actor, on=DAY, into="EUR", known_at=LATER)
+
+    assert (newer.worth[accounts["cash usd"]], newer.rates["USD"].source) == (200, "ecb, inverted")
+    assert (direct.worth[accounts["cash usd"]], direct.rates["USD"].source) == (198, "bank")
+
+
 async def test_beancount_loads_without_errors_and_agrees(tx: Tx, actor: Actor, booked: None, tmp_path: Path) -> None:
     from beancount import loader
     from beancount.core import data, inventory

@@ -185,7 +185,7 @@ class Revaluation:
 
 
 async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: datetime) -> Revaluation:
-    """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known.
+    """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known, taken either way round.
 
     Raises:
         Invalid: ``into`` is no currency code.
@@ -194,8 +194,8 @@ async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: dateti
     check_currency(into)
     lines = await store.lines(tx, until=on, known_at=known_at)
     foreign = sorted({line.currency for line in lines} - {into})
-    found = await account_store.rates(tx, quote=into, bases=foreign, day=on, known_at=known_at) if foreign else []
-    rates = {row.base: Rate(row.base, row.rate, row.day, row.source) for row in found}
+    found = await account_store.rates(tx, into=into, currencies=foreign, day=on, known_at=known_at) if foreign else []
+    rates = {row.currency: reports.rate_of(*tuple(row)) for row in found}
     worth = {
         line.account: line.balance
         if line.currency == into

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from uuid import UUID
 
 from bursar.kernel.money import exponent
@@ -48,6 +48,16 @@ class Rate:
     rate: Decimal
     day: date
     source: str
+
+
+_INVERSE = Context(prec=28)
+
+
+def rate_of(currency: str, direct: bool, rate: Decimal, day: date, source: str) -> Rate:
+    """Return the rate of a currency; one that is recorded the other way round is inverted, and its source says so."""
+    if direct:
+        return Rate(currency, rate, day, source)
+    return Rate(currency, _INVERSE.divide(Decimal(1), rate), day, f"{source}, inverted")
 
 
 class OutOfBalance(AssertionError):  # noqa: N818  a state of the books, as the refusals are named

@@ -68,13 +68,26 @@ async def add_rates(tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
         await tx.run(sa.insert(rate), [{"org": tx.org, **row} for row in rows])
 
 
-async def rates(tx: Tx, *, quote: str, bases: Sequence[str], day: date, known_at: datetime) -> Sequence[sa.Row[Any]]:
-    """Return for each base the latest rate into ``quote`` on or before ``day``, as recorded by ``known_at``."""
+async def rates(
+    tx: Tx, *, into: str, currencies: Sequence[str], day: date, known_at: datetime
+) -> Sequence[sa.Row[Any]]:
+    """Return for each currency its latest rate with ``into``, either way round, on or before ``day``, as recorded by ``known_at``.
+
+    Rows are (currency, direct, rate, day, source); the rate is into ``into`` where ``direct``, else from it.
+    """
     r = rate.c
+    direct = r.quote == into
+    currency = sa.case((direct, r.base), else_=r.quote)
+    both = (
+        sa.select(currency.label("currency"), direct.label("direct"), r.rate, r.day, r.source, r.recorded_at, r.id)
+        .where(tx.own(rate), sa.or_(direct, r.base == into), r.day <= day, r.recorded_at <= known_at)
+        .subquery()
+        .c
+    )
     query = (
-        sa.select(r.base, r.rate, r.day, r.source)
-        .ext(distinct_on(r.base))
-        .where(tx.own(rate), r.quote == quote, r.base.in_(bases), r.day <= day, r.recorded_at <= known_at)
-        .order_by(r.base, r.day.desc(), r.recorded_at.desc(), r.id.desc())
+        sa.select(both.currency, both.direct, both.rate, both.day, both.source)
+        .ext(distinct_on(both.currency))
+        .where(both.currency.in_(currencies))
+        .order_by(both.currency, both.day.desc(), both.direct.desc(), both.recorded_at.desc(), both.id.desc())
     )
     return await tx.all(query)
