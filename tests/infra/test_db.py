@@ -131,6 +131,20 @@ async def test_a_connection_kept_ready_carries_nothing_over(
     await db.close()
 
 
+async def test_a_connection_broken_inside_a_pipeline_is_dropped_and_hides_no_error(db: Database, actor: Actor) -> None:
+    with pytest.raises(LookupError):
+        async with db.writing(actor) as tx:
+            broken = await tx.scalar("select pg_backend_pid()")
+            tx.driver.pgconn.enter_pipeline_mode()
+            tx.driver.pgconn.send_query_params(b"select 1", None)
+            raise LookupError
+    async with db.writing(actor) as tx:
+        fresh = await tx.scalar("select pg_backend_pid()")
+
+    assert fresh != broken
+    assert db.engine.pool.checkedout() <= 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "escape", ["reset role", "reset all", "discard all", "set role none", "set session authorization default"]
 )

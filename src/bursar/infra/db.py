@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bursar.infra import schema
@@ -215,7 +215,9 @@ async def discard(seat: Seat) -> None:
     """
 
     async def close() -> None:
-        if seat.driver.closed and not seat.conn.invalidated:
+        # a server that dies in the middle of a pipeline leaves a driver that is not closed and can send nothing
+        lost = seat.driver.closed or seat.driver.pgconn.pipeline_status != PipelineStatus.OFF
+        if lost and not seat.conn.invalidated:
             await seat.conn.invalidate()
         await seat.conn.close()
 
