@@ -27,6 +27,8 @@ from bursar.parts.banking.connections import store
 PULL = "banking.pull"
 LISTED = "banking.links"
 ATTENTION = "bank.attention"
+NEEDS_A_PERSON = frozenset({"token_required", "gone", "failed", "invalid"})
+"""States of a link of which that event tells, once when it gets there."""
 """The event of a link that needs a person: a second factor, a broken or vanished link."""
 
 FIRST_DAYS = 365
@@ -225,7 +227,9 @@ async def refresh(db: Database, actor: Actor, feeds: Feeds, *, connection: UUID,
         for one in found[: store.LINKS_MAX]
     ]  # fmt: skip
     async with db.writing(actor) as tx:
+        stood = await _states(tx, connection)
         await store.put_links(tx, connection, rows, now=now)
+        await _tell(tx, connection, stood, now)
         for one in await store.links(tx, connection, states=("valid",)):
             await _queue(tx, connection, one.id)
         await store.forget(tx, before=now - NOTICES_KEPT)
@@ -277,7 +281,9 @@ async def pull(
         return None
     except Refusal as refused:
         async with db.writing(actor) as tx:
+            stood = await _states(tx, connection)
             await store.set_link(tx, connection, link, now=now, state="failed", why=str(refused)[:500])
+            await _tell(tx, connection, stood, now)
         raise  # the job tries again, or gives up in sight of everybody
     batch = await feeds.take(actor, document, f"{row.provider}-{_NAME.sub('-', link)[:60]}-{first}-{last}.json")
     async with db.writing(actor) as tx:
@@ -303,9 +309,21 @@ async def _stopped(
         asked = isinstance(refused, TokenRequired)
         state = "token_required" if asked else "gone"
         facts = {**asdict(refused), "at": now.isoformat()} if isinstance(refused, TokenRequired) else None
+        stood = await _states(tx, connection)
         await store.set_link(tx, connection, link, now=now, state=state, why=str(refused)[:500], asked=facts)
-        data = {"connection": str(connection), "link": link, "state": state}
-        await notices.announce(tx, type_=ATTENTION, data=data, now=now)
+        await _tell(tx, connection, stood, now)
+
+
+async def _states(tx: Tx, connection: UUID) -> dict[str, str]:
+    return {row.id: row.state for row in await store.links(tx, connection)}
+
+
+async def _tell(tx: Tx, connection: UUID, stood: Mapping[str, str], now: datetime) -> None:
+    """Tell of each link that needs a person since just now; one that needed one already was told of then."""
+    for link, state in (await _states(tx, connection)).items():
+        if state in NEEDS_A_PERSON and stood.get(link) != state:
+            data = {"connection": str(connection), "link": link, "state": state}
+            await notices.announce(tx, type_=ATTENTION, data=data, now=now)
 
 
 async def give_token(
