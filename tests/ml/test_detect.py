@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bursar.kernel.errors import Invalid
-from bursar.kernel.series import Floats
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Floats, Panel
 from bursar.ml.anomaly.alerts import AlertKind, Rules
 from bursar.ml.anomaly.cause import begins_then, explain, spread_exactly, usual_until
 from bursar.ml.anomaly.detect import detect
@@ -107,6 +108,32 @@ def test_a_monthly_fee_is_known_and_no_alert() -> None:
     found = detect(panel(values), periods=SCAN)
 
     assert not [one for one in found.alerts if one.kind is AlertKind.SPIKE]
+
+
+@pytest.mark.parametrize("months", [3, 12])
+def test_a_fee_of_every_quarter_or_year_is_known_and_no_alert(months: int) -> None:
+    """Charged on a date, whatever its weekday, and a day late once; twice the fee is told, with the fee expected."""
+    values = weekly(QUIET, 800, seed=2, noise=2.0)
+    for due in np.datetime64("2023-02-14", "M") + np.arange(0, 26, months):
+        day = due.astype("datetime64[D]") + 13 + (due.astype(int) % 2)
+        values[:2, int((day - START.astype("datetime64[D]")).astype(int))] += 300
+    last = int((np.datetime64("2025-02-14") - START.astype("datetime64[D]")).astype(int))
+    values[1, last - 1 : last + 3] += 300
+
+    found = [one for one in detect(panel(values), periods=60).alerts if one.kind is AlertKind.SPIKE]
+
+    assert {one.row for one in found} == {1}
+    assert max(one.expected for one in found) > 350
+
+
+@pytest.mark.parametrize(("grain", "count"), [(Grain.WEEK, 150), (Grain.MONTH, 60)])
+def test_a_change_of_weeks_or_months_is_found_in_a_few_years(grain: Grain, count: int) -> None:
+    values = 100 + np.random.default_rng(0).normal(0, 4, (QUIET, count))
+    values[2, -4:] += 60
+    start = np.datetime64("2018-01-01T00", "h")
+    some = Panel.of([f"s{at}" for at in range(QUIET)], [start] * QUIET, list(values), grain=grain, currency="EUR")
+
+    assert {one.row for one in detect(some, periods=12).alerts} == {2}
 
 
 def test_a_holiday_like_a_sunday_is_no_alert() -> None:

@@ -14,6 +14,7 @@ from bursar.ml.anomaly.residuals import (
     lagged_median,
     median_of,
     monthly_profile,
+    returning,
     robust_spread,
     rolling_mean,
     scales_for,
@@ -23,6 +24,10 @@ from bursar.ml.forecast.history import HISTORY_MAX, SEASONS
 
 YEAR_PERIODS = {Grain.DAY: 364, Grain.WEEK: 52}
 """What deviated one year before is no news now; 364 days keep the weekday."""
+
+SEASONS_LEAST = 6
+SHORT_SEASON = {Grain.WEEK: 4, Grain.MONTH: 3}
+"""Seasons of history that a year of weeks or months is judged by; with fewer, months and quarters stand in for the year."""
 
 OVERLAP = 4.0
 """Windows of k periods on neighbouring periods share most of their values; k over this of them count as one look."""
@@ -77,7 +82,9 @@ def detect(
     if ignore is not None and ignore.shape != (len(panel), periods):
         raise Invalid(f"ignore has shape {ignore.shape}, not {(len(panel), periods)}")
     ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
-    work = Work(values, times, start, ignored, SEASONS[panel.grain][0])
+    season = SEASONS[panel.grain][0]
+    season = season if start >= SEASONS_LEAST * season else SHORT_SEASON.get(panel.grain, season)
+    work = Work(values, times, start, ignored, season)
     rules = rules or Rules()
     where = calendar or Calendar()
     expected = _measure(work, panel.grain, where, rules.rate)
@@ -214,8 +221,10 @@ def _residual(
         apart = values - lagged_median(values, work.season, 1, 0)
         spread = robust_spread(apart[:, : max(min(work.start, values.shape[1]), 1)])
         monthly = monthly_profile(apart, spread, times, calendar, first)
-        residual = _less(residual, monthly)
-        base = base + monthly
+        fees = returning(apart, spread, times, first)
+        known = np.where(np.abs(fees) > np.abs(monthly), fees, monthly)
+        residual = _less(residual, known)
+        base = base + known
     return residual, base
 
 

@@ -22,6 +22,10 @@ MONTHLY_DEVIATIONS = 3.0
 """A monthly amount counts as known when it is this many robust deviations from the weekly expectation."""
 
 
+RETURN_DAYS = 3
+"""A fee of every quarter or year may come this many days earlier or later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """One time scale: ``width`` periods are averaged, the median starts ``gap`` seasons back."""
@@ -121,6 +125,58 @@ def monthly_profile(residuals: Floats, spread: Floats, times: Days, calendar: Ca
             found = np.where(telling, np.nan_to_num(middle), 0.0)
             at = column - first
             out[:, at] = np.where(np.abs(found) > np.abs(out[:, at]), found, out[:, at])
+    return out
+
+
+def returning(residuals: Floats, spread: Floats, times: Days, first: int) -> Floats:
+    """Return what came a year before, or both one and two quarters before, on nearly the same date: fees and renewals.
+
+    Args:
+        residuals: Shape (n, t): value minus its weekly expectation, NaN where that is unknown.
+        spread: Shape (n,): robust deviation of the residuals.
+        times: Shape (t,): days.
+        first: First column wanted.
+
+    Returns:
+        Shape (n, t - first): the deviation nearest to zero of those that must agree in sign, each the largest within
+        :data:`RETURN_DAYS` of its date and beyond ``MONTHLY_DEVIATIONS`` deviations, else 0. Uses earlier columns only.
+    """
+    days = times.astype("datetime64[D]").astype(np.int64)
+    telling = np.where(np.abs(np.nan_to_num(residuals)) > MONTHLY_DEVIATIONS * spread[:, None], residuals, 0.0)
+    largest = telling.copy()
+    for apart in range(1, RETURN_DAYS + 1):
+        for near in (_moved(telling, apart), _moved(telling, -apart)):
+            largest = np.where(np.abs(near) > np.abs(largest), near, largest)
+
+    def before(months: int) -> Floats:
+        column = _months_back(times, months) - days[0]
+        out: Floats = np.where(column >= 0, largest[:, np.maximum(column, 0)], 0.0)
+        return out[:, first:]
+
+    quarter, half, year = before(3), before(6), before(12)
+    twice = np.where(quarter * half > 0, np.sign(quarter) * np.minimum(np.abs(quarter), np.abs(half)), 0.0)
+    out: Floats = np.where(np.abs(year) > np.abs(twice), year, twice)
+    return out
+
+
+def _moved(values: Floats, columns: int) -> Floats:
+    """Return the values that lie ``columns`` later (earlier when negative), 0 beyond the edges."""
+    out = np.zeros_like(values)
+    if columns > 0:
+        out[:, :-columns] = values[:, columns:]
+    else:
+        out[:, -columns:] = values[:, :columns]
+    return out
+
+
+def _months_back(times: Days, months: int) -> NDArray[np.int64]:
+    """Return the day so many months before each day, the last of its month where that is shorter."""
+    days = times.astype("datetime64[D]")
+    month = days.astype("datetime64[M]")
+    then = month - np.timedelta64(months, "M")
+    last = ((then + 1).astype("datetime64[D]") - then.astype("datetime64[D]")).astype(np.int64) - 1
+    into = (days - month.astype("datetime64[D]")).astype(np.int64)
+    out: NDArray[np.int64] = then.astype("datetime64[D]").astype(np.int64) + np.minimum(into, last)
     return out
 
 
