@@ -115,7 +115,7 @@ def test_a_review_goes_from_file_to_revert(home: Path) -> None:
     listed = json.loads(bursar(home, "batches", "--json").stdout)
     gone = bursar(home, "revert", "--json", batch["id"])
 
-    assert batch["totals"] == [{"amount": "1.250000000000000", "currency": "EUR"}]
+    assert batch["totals"] == [{"amount": "1.25", "currency": "EUR"}]
     assert [one["id"] for one in listed] == [batch["id"]]
     assert json.loads(gone.stdout)["state"] == "reverted"
 

@@ -90,7 +90,7 @@ def files() -> dict[str, Path]:
         root = shared_data(folder)
         for path in root.rglob("*"):
             if path.is_file():
-                named[str(path.relative_to(root)).removesuffix(".gz")] = path
+                named[str(path.relative_to(root))] = path
     return named
 
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -128,22 +128,15 @@ async def ways(folder: Path) -> AsyncIterator[Ways]:
         actor = await wiring.local_actor(house)
         transport = httpx2.ASGITransport(app=wiring.app(house), client=("127.0.0.1", 1))
         headers = {"authorization": f"Bearer {await _key(house, actor)}"}
-        desk = Desk(house.db, house.lake, actor, utc_now, b"s" * 32, wiring.tracer(house, actor.org))
+        desk = Desk(house.db, house.lake, actor, utc_now, b"s" * 32, wiring.tracer(house, actor.org), house.prices)
         async with httpx2.AsyncClient(transport=transport, base_url=house.settings.url, headers=headers) as web:
             yield Ways(home, cli, listed, markup.parse(folder / "report.html"), web, desk)
 
 
 async def _key(house: wiring.House, actor: Actor) -> str:
-    scopes = ["finding:read", "intake:read", "cost:read", "bank:read", "transaction:read", "transaction:write"]
-    scopes += [
-        "budget:read",
-        "budget:write",
-        "series:read",
-        "forecast:read",
-        "ledger:read",
-        "ledger:write",
-        "party:write",
-    ]
+    scopes = ["finding:read", "intake:read", "cost:read", "cost:write", "bank:read", "transaction:read"]
+    scopes += ["transaction:write", "budget:read", "budget:write", "series:read", "forecast:read", "ledger:read"]
+    scopes += ["ledger:write", "party:write", "price:read", "anomaly:read", "language:read"]
     async with house.db.writing(actor) as tx:
         _, text = await keys.make(tx, actor, name="same", scopes=scopes, networks=(), days=1, now=utc_now())
     return text
@@ -221,6 +214,11 @@ async def test_cost_of_a_period_is_one_figure(ways: Ways) -> None:
         ] == [(one["values"], one["sum"]["amount"], one["sum"]["currency"], one["rows"]) for one in mcp["data"]]
 
 
+def exactly(row: Sequence[Any]) -> list[Any]:
+    """Return a row of cost with its amount and count as numbers: files have the places of their column."""
+    return [*row[:-2], Decimal(row[-2]), int(row[-1])]
+
+
 async def test_cost_is_one_figure_at_the_console_and_in_exports(ways: Ways) -> None:
     by, where = ["provider", "month"], "charge = Usage"
     web = await ways.get("/v1/cloud/costs", **SPAN, by=by, filter=where)
@@ -233,10 +231,10 @@ async def test_cost_is_one_figure_at_the_console_and_in_exports(ways: Ways) -> N
     assert told == web["data"]
     rows = [[*one["values"], one["cost"]["currency"], one["cost"]["amount"], str(one["lines"])] for one in told]
     assert [list(row.values()) for row in printed] == rows
-    assert list(csv.reader(io.StringIO(sent.text)))[1:] == rows
+    assert [exactly(row) for row in list(csv.reader(io.StringIO(sent.text)))[1:]] == [exactly(row) for row in rows]
     assert sent.headers["content-type"].startswith("text/csv")
     frame = pl.read_parquet(io.BytesIO(typed.content))
-    assert [[*row[:-2], f"{row[-2]:f}", str(row[-1])] for row in frame.iter_rows()] == rows
+    assert [exactly(row) for row in frame.iter_rows()] == [exactly(row) for row in rows]
 
 
 async def test_exported_findings_and_transactions_are_those_listed(ways: Ways) -> None:
@@ -431,6 +429,19 @@ async def test_the_books_lead_to_their_transfers_and_rates(ways: Ways) -> None:
     shown += (await ways.get("/v1/books/trial-balance"))["totals"]
     worth = await ways.get("/v1/books/revaluation", on="2026-05-31", into="EUR")
     shown += [one["worth"] for one in worth["worth"]]
+    shown += [worth["gain"]]
+    hold = {"key": "k4", "action": "hold", "debit": ids["asset:bank"], "credit": ids["income:sales"]}
+    held = {"value_day": "2026-05-06", "amount": {"amount": "7.00", "currency": "EUR"}}
+    await ways.post("/v1/ledger/transfers", hold | held)
+    account = await ways.get(f"/v1/ledger/accounts/{ids['asset:bank']}")
+    assert account["debits_pending"]["amount"] == "7.00"
+    shown += [account["debits_pending"], account["credits_pending"]]
+    shown += [one["amount"] for one in (await ways.get("/v1/ledger/transfers", limit=4))["data"]]
+    may = {"since": "2026-05-01", "until": "2026-05-31"}
+    for one in await ways.get("/v1/books/cash-flow", **may, cash="asset:bank"):
+        shown += [one["inflow"], one["outflow"]]
+    for one in await ways.get("/v1/books/groups", **may):
+        shown += [one["debits"], one["credits"]]
     for at, amount in enumerate(shown):
         told = await ways.explained(amount["trace"], console=at == 0)
         assert told["figure"] == figure(amount)
@@ -442,6 +453,123 @@ async def test_the_books_lead_to_their_transfers_and_rates(ways: Ways) -> None:
         "2026-05-04",
         "central bank",
     )
+
+
+async def lead_somewhere(ways: Ways, told: list[dict[str, Any]], *, rows: bool = True) -> list[dict[str, Any]]:
+    """Resolve the token of each amount: it is the same amount, its parts sum to it exactly, its rows name file and line."""
+    assert told
+    found = []
+    for at, amount in enumerate(told):
+        one = await ways.explained(amount["trace"], console=at == 0)
+        assert Decimal(one["figure"]["amount"]) == Decimal(amount["amount"])
+        assert one["figure"]["currency"] == amount["currency"]
+        assert parts_sum(one) == Decimal(amount["amount"])
+        assert all(row["file"] and row["row"] >= 0 for row in one["rows"])
+        found.append(one)
+    assert not rows or any(one["rows"] for one in found)
+    return found
+
+
+async def test_totals_of_imports_lead_to_the_lines_of_their_files(ways: Ways) -> None:
+    batches = (await ways.get("/v1/imports", limit=200))["data"]
+    for batch in batches:
+        for found in await lead_somewhere(ways, batch["totals"]) if batch["totals"] else []:
+            assert {row["file"] for row in found["rows"]} <= {batch["file"]}
+            assert found["rows_total"] <= batch["rows_taken"]
+    off = [balance["off"] for batch in batches for balance in batch["balances"] if balance["off"]]
+    await lead_somewhere(ways, off[:3])
+
+
+async def test_cash_ahead_leads_to_what_it_is_expected_from(ways: Ways) -> None:
+    outlooks = await ways.get("/v1/cash")
+    assert outlooks
+    for one in outlooks[:3]:
+        weeks = [amount for week in (one["weeks"][0], one["weeks"][5]) for amount in week.values() if "trace" in amount]
+        assert len(weeks) == 18
+        await lead_somewhere(ways, [one["balance"], *weeks])
+    flows = [flow["amount"] for one in outlooks for flow in one["flows"]]
+    await lead_somewhere(ways, flows[:4])
+    recurring = await ways.get("/v1/cash/recurring")
+    await lead_somewhere(ways, [amount for one in recurring[:3] for amount in one.values() if "trace" in str(amount)])
+
+
+async def test_cost_by_rules_leads_to_own_lines_and_shares(ways: Ways) -> None:
+    tag = {"key": "team", "source": "account_name"}
+    split = {"name": "s3", "by": "tag:team", "shared": 'service = "Amazon Simple Storage Service" or charge = Tax'}
+    have = await ways.web.get("/v1/cloud/rules")
+    sent = await ways.web.put(
+        "/v1/cloud/rules", json={"tags": [tag], "splits": [split]}, headers={"if-match": have.headers["etag"]}
+    )
+    assert sent.is_success, sent.text
+    for asked in ({"inherit": True}, {"inherit": True, "split": "s3"}, {"split": "s3"}):
+        web = await ways.get("/v1/cloud/costs", **SPAN, by=["month", "tag:team"], **asked)
+        assert web["applied"]
+        await lead_somewhere(ways, [one["cost"] for one in web["data"][:4]])
+        if shared := [one["shared"] for one in web["data"] if one["shared"]]:
+            await lead_somewhere(ways, shared[:2])
+    body = {"from": SPAN["from"], "to": SPAN["to"], "by": "tag:team", "shared": "charge = Tax", "method": "even"}
+    shares = (await ways.post("/v1/cloud/allocation", body))["data"]
+    await lead_somewhere(ways, [one[name] for one in shares[:3] for name in ("direct", "shared", "total")])
+
+
+async def test_invoices_plans_and_prices_lead_to_their_lines(ways: Ways) -> None:
+    entered = {"month": "2026-05-01", "invoice": "typed", "total": {"amount": "12.30", "currency": "USD"}}
+    matches = (await ways.post("/v1/cloud/invoice-match", {"months": ["2026-05-01"], "entered": [entered]}))["data"]
+    assert matches
+    for one in matches:
+        amounts = [one[name] for name in ("stated", "billed", "difference")]
+        await lead_somewhere(ways, [*amounts, *one["by_kind"].values()], rows=False)
+    plans = (await ways.get("/v1/cloud/commitments", discount=0.3))["plans"]
+    for plan in plans[:1]:
+        amounts = [
+            plan["hourly"],
+            plan["saving_a_year"],
+            plan["purchases"][-1]["hourly"],
+            plan["outcomes"][0]["regret"],
+        ]
+        await lead_somewhere(ways, amounts)
+    machines = (await ways.get("/v1/cloud/prices", vcpu=2, memory_gib=4, limit=3))["data"]
+    for one in machines:
+        month = {"amount": one["monthly"], "currency": one["price"]["currency"], "trace": one["trace"]}
+        [price, _] = await lead_somewhere(ways, [one["price"], month], rows=False)
+        assert price["prices"][0]["source"] == one["source"]
+
+
+async def test_rows_to_decide_ties_and_scores_lead_somewhere(ways: Ways) -> None:
+    await ways.post("/v1/transactions/derive", {})
+    await lead_somewhere(ways, [one["amount"] for one in (await ways.get("/v1/transactions/queue"))[:3]])
+    await ways.post("/v1/bank/postings", {})
+    ties = await ways.get("/v1/bank/reconciliation")
+    await lead_somewhere(ways, [one[name] for one in ties[:2] for name in ("stated", "booked", "off")])
+    await lead_somewhere(ways, [one["balance"] for one in (await ways.get("/v1/bank/balances"))[:2]])
+    scores = await ways.get("/v1/scoreboard")
+    await lead_somewhere(ways, [one[name] for one in scores[:3] for name in ("promised", "verified")], rows=False)
+    language = await ways.get("/v1/language")
+    spent = {"amount": language["spent_usd"], "currency": "USD", "trace": language["trace"]}
+    await lead_somewhere(ways, [spent], rows=False)
+    [anomaly, *_] = (await ways.get("/v1/anomalies"))["data"]
+    assert (await ways.explained(anomaly["trace"]))["figure"] == figure(anomaly["worth"])
+
+
+async def test_steps_of_a_forecast_lead_to_what_they_were_learned_from(ways: Ways) -> None:
+    await forecasts.forecast_all(
+        ways.desk.db, ways.desk.actor, lake=ways.desk.lake, now=utc_now(), grains=[Grain.MONTH]
+    )
+    [first, *_] = (await ways.get("/v1/series", source="cost", grain="month"))["data"]
+    recent = {"amount": first["recent"], "currency": first["currency"], "trace": first["trace"]}
+    await lead_somewhere(ways, [recent])
+    forecast = await ways.get(f"/v1/series/{first['key']}/forecast", grain="month")
+    steps = [
+        {"amount": step["mean"], "currency": forecast["currency"], "trace": step["trace"]}
+        for step in forecast["steps"][:3]
+    ]
+    for found, step in zip(await lead_somewhere(ways, steps), forecast["steps"], strict=False):
+        assert step["lower95"] in found["formula"]
+    moved = await ways.post("/v1/forecasts/what-if", {"series": first["key"], "grain": "month", "price": "0.1"})
+    before = [
+        {"amount": one["before"], "currency": moved["currency"], "trace": one["trace"]} for one in moved["series"]
+    ]
+    await lead_somewhere(ways, before)
 
 
 async def test_a_changed_or_foreign_token_is_refused_in_every_way(ways: Ways) -> None:
@@ -463,7 +591,7 @@ async def test_a_token_gives_no_right(ways: Ways) -> None:
     [first, *_] = (await ways.get("/v1/cloud/costs", **SPAN))["data"]
     poor = Desk(
         ways.desk.db, ways.desk.lake, replace(ways.desk.actor, rights=frozenset({"finding:read"})), utc_now, b"s" * 32,
-        ways.desk.tracer,
+        ways.desk.tracer, ways.desk.prices,
     )  # fmt: skip
 
     answer = await call(poor, tools(allow_actions=False), "explain_figure", {"trace": first["cost"]["trace"]})

@@ -52,6 +52,7 @@ async def desk(home: Path) -> AsyncIterator[Desk]:
             utc_now,
             b"s" * 32,
             wiring.tracer(house, actor.org),
+            house.prices,
         )
 
 

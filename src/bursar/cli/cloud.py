@@ -161,6 +161,7 @@ def compare(
     as_json: bool,
 ) -> int:
     """Compare machines of a shape across providers and regions, the cheapest first."""
+    from bursar import wiring
     from bursar.infra.clock import utc_now
     from bursar.parts.cloud.prices import api
     from bursar.parts.cloud.prices.rules import Shape
@@ -168,8 +169,9 @@ def compare(
     shape = Shape(vcpu, memory, arch or "", system, term)
 
     async def use(house: "House") -> "list[api.MachineOut]":
-        table = house.prices.compare(shape, on=utc_now().date(), providers=provider, most=limit)
-        return [api.machine_out(row) for row in table.iter_rows(named=True)]
+        traces, today = wiring.tracer(house, (await wiring.local_actor(house)).org), utc_now().date()
+        table = house.prices.compare(shape, on=today, providers=provider, most=limit)
+        return [api.machine_out(row, today, traces) for row in table.iter_rows(named=True)]
 
     found = running.in_house(use)
     if as_json:

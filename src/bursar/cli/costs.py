@@ -54,7 +54,7 @@ def costs(
 ) -> int:
     """Sum cloud and SaaS cost over a period; amounts of several currencies stay apart.
 
-    With `--json` each amount that no rule changed has a trace token: `bursar explain TOKEN` tells its parts and source lines.
+    With `--json` each amount has a trace token: `bursar explain TOKEN` tells its parts and source lines.
     """
     from bursar import wiring
     from bursar.kernel.errors import Invalid
@@ -88,7 +88,7 @@ def costs(
         pl.DataFrame(rows, schema=columns, orient="row").write_parquet(parquet)
         running.talk(f"{len(rows):,} rows are in {parquet}")
     elif as_json:
-        running.print_json([one.model_dump(mode="json") for one in api.costs_out(asked, found, tracer).data])
+        running.print_json([one.model_dump(mode="json") for one in api.costs_out(asked, options, found, tracer).data])
     elif as_csv:
         _print_csv(columns, rows)
     else:
@@ -115,12 +115,18 @@ def _per_unit(found: "Answer") -> list[str]:
 
 def _print_csv(columns: dict[str, Any], rows: list[list[Any]]) -> None:
     from bursar.kernel.cells import harmless
+    from bursar.kernel.money import plainly
 
     writer = csv.writer(sys.stdout)
     writer.writerow(columns)
     for *values, currency, cost, lines in rows:
         writer.writerow(
-            [*(harmless(value or "") for value in values), currency, "" if cost is None else f"{cost:f}", lines]
+            [
+                *(harmless(value or "") for value in values),
+                currency,
+                "" if cost is None else plainly(cost, currency),
+                lines,
+            ]
         )
 
 

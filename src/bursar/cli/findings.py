@@ -97,18 +97,19 @@ def _explain_figure(token: str, *, everything: bool, as_json: bool, org: str | N
     from bursar import wiring
     from bursar.core.findings.service import evidence_to_json
     from bursar.infra.clock import utc_now
+    from bursar.kernel.money import plainly
     from bursar.reports.trace.answer import Asking, Traced
     from bursar.reports.trace.resolve import resolve
 
     async def use(house: "House") -> Traced:
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            asking = Asking(tx, actor, house.lake, utc_now())
+            asking = Asking(tx, actor, house.lake, utc_now(), house.prices)
             return await resolve(asking, wiring.tracer(house, actor.org), token)
 
     found = running.in_house(use)
     if as_json:
-        figure = {"amount": f"{found.amount:f}", "currency": found.currency}
+        figure = {"amount": plainly(found.amount, found.currency), "currency": found.currency}
         evidence = evidence_to_json(found.evidence)
         running.print_json({"title": found.title, "figure": figure, "evidence": evidence})
         return OK

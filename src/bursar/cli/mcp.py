@@ -36,7 +36,7 @@ def mcp(allow_actions: bool, org: str | None) -> int:
 
         actor = await wiring.local_actor(house, org)
         secret = wiring.keyring_of(house.settings).secret(SECRET_USE)
-        desk = Desk(house.db, house.lake, actor, utc_now, secret, wiring.tracer(house, actor.org))
+        desk = Desk(house.db, house.lake, actor, utc_now, secret, wiring.tracer(house, actor.org), house.prices)
         running.talk("Answering an MCP client on stdin and stdout; it ends when the client hangs up.")
         await serve(desk, version=__version__, allow_actions=allow_actions)
 

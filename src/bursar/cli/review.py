@@ -12,6 +12,7 @@ import click
 from bursar.cli import running
 from bursar.cli.findings import printable
 from bursar.cli.main import FAILED, OK, REFUSED_INPUT, THRESHOLD
+from bursar.kernel.money import plainly
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -74,7 +75,7 @@ def review(
     made = running.in_house(use)
     progress.clear()
     if html:
-        report = wiring.report(made, organisation=org or "My organisation", sample=running.chosen.sample)
+        report = wiring.report(made, sample=running.chosen.sample)
         html.write_text(report, encoding="utf-8")
         running.talk(f"The report is in {html}")
     if as_json:
@@ -344,7 +345,7 @@ def batch_dict(batch: "Batch") -> dict[str, Any]:
         "rows_refused": batch.rows_refused,
         "from": batch.start,
         "to": batch.end,
-        "totals": [{"amount": f"{amount:f}", "currency": name} for name, amount in batch.totals.items()],
+        "totals": [{"amount": plainly(amount, name), "currency": name} for name, amount in batch.totals.items()],
         "balances_tie": [balance.ties for balance in batch.balances],
         "problems": [
             {"row": problem.row, "column": problem.column, "what": problem.what, "fix": problem.fix}

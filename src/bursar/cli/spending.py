@@ -11,7 +11,6 @@ from bursar.cli.main import OK
 
 if TYPE_CHECKING:
     from bursar.parts.cloud.commitments.api import CommitmentsOut, PlanOut
-    from bursar.parts.cloud.commitments.service import Answer
     from bursar.wiring import House
 
 
@@ -86,14 +85,15 @@ def commitments(
 
     wanted = service.Wanted(provider, int(years), payment, service.Scope(scope), discount)
 
-    async def use(house: "House") -> "Answer":
+    async def use(house: "House") -> "CommitmentsOut":
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            return await service.plan(
+            found = await service.plan(
                 tx, actor, lake=house.lake, prices=house.prices, wanted=wanted, today=utc_now().date()
             )
+        return api.answer_out(found, wanted, wiring.tracer(house, actor.org))
 
-    found = api.answer_out(running.in_house(use))
+    found = running.in_house(use)
     if as_json:
         running.print_json(found.model_dump(mode="json"))
     else:

@@ -163,7 +163,7 @@ def _take(work: _Unpacking, path: Path, name: str, depth: int) -> None:
         else:
             with _stream(kind, path) as stream:
                 inside = _write(work, stream, name)
-            _take(work, inside, name.removesuffix(".gz").removesuffix(".zst"), depth + 1)
+            _take(work, inside, name, depth + 1)
     except _BROKEN as error:
         raise ArchiveRefused(name, f"it is broken or packed in an unknown way ({type(error).__name__})") from error
     except OSError as error:

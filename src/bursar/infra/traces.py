@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from bursar.infra.marks import marked, unmarked
-from bursar.kernel.errors import Invalid
-from bursar.kernel.trace import Figure, read, written
+from bursar.kernel.errors import Invalid, TooLarge
+from bursar.kernel.trace import AskedFigure, Figure, Pairs, read, written
 
 PREFIX = "tr_"
 TOKEN_CHARS_MAX = 24_000
@@ -32,8 +32,19 @@ class Tracer:
     org: UUID
 
     def token(self, figure: Figure) -> str:
-        """Return the token of a figure; equal figures have equal tokens."""
-        return PREFIX + marked(written(figure), key=self.key, scope=self._scope)
+        """Return the token of a figure; equal figures have equal tokens.
+
+        Raises:
+            TooLarge: What was asked is too long for a token.
+        """
+        token = PREFIX + marked(written(figure), key=self.key, scope=self._scope)
+        if len(token) > TOKEN_CHARS_MAX:
+            raise TooLarge("The question behind an amount", TOKEN_CHARS_MAX, "characters of its trace")
+        return token
+
+    def asked(self, question: str, part: str, currency: str, facts: Pairs = ()) -> str:
+        """Return the token of an amount that is worked out by asking its question again."""
+        return self.token(AskedFigure(question, part, currency, facts))
 
     def read(self, token: str) -> Figure:
         """Return what a token stands for.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from bursar.kernel.errors import Invalid
-from bursar.kernel.money import Money
+from bursar.kernel.money import Money, plainly
 from bursar.kernel.period import DAY_MAX, DAY_MIN
 
 TEXT_MAX_CHARS = 10_000
@@ -117,7 +117,7 @@ class MoneyOut(Out):
     @classmethod
     def exact(cls, amount: Decimal, currency: str) -> "MoneyOut":
         """Translate source detail with up to 15 decimal places (unit prices, billed costs) for the wire."""
-        return cls(amount=f"{amount:f}", currency=currency)
+        return cls(amount=plainly(amount, currency), currency=currency)
 
 
 class TracedOut(MoneyOut):
@@ -129,6 +129,11 @@ class TracedOut(MoneyOut):
     def to(cls, money: Money, trace: str) -> "TracedOut":
         """Translate ``money`` for the wire, with its trace token."""
         return cls(**money.on_the_wire(), trace=trace)
+
+    @classmethod
+    def exactly(cls, amount: Decimal, currency: str, trace: str) -> "TracedOut":
+        """Translate source detail with up to 15 decimal places for the wire, with its trace token."""
+        return cls(amount=plainly(amount, currency), currency=currency, trace=trace)
 
 
 class Listed(Out, Generic[Item]):

@@ -50,6 +50,13 @@ def exponent(currency: str) -> int:
     return _EXPONENTS.get(currency, 2)
 
 
+def plainly(amount: Decimal, currency: str) -> str:
+    """Write an exact amount with the places of its currency, and as many more as it has: no digit is lost."""
+    whole, _, places = f"{amount:f}".partition(".")
+    shown = places.rstrip("0").ljust(exponent(currency), "0")
+    return f"{whole}.{shown}" if shown else whole
+
+
 def decimal_from(text: str) -> Decimal:
     """Read one plain decimal number such as ``-1234.50`` or ``1e-7``.
 

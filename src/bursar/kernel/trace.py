@@ -103,7 +103,8 @@ class LedgerFigure:
     """An amount derived from transfers.
 
     Attributes:
-        side: ``debits``, ``credits``, ``balance`` or ``earnings``.
+        side: ``debits``, ``credits``, ``balance`` or ``earnings``; of an account also what is held now, ``debits_pending``
+            or ``credits_pending``.
         currency: ISO 4217.
         account: Of this account; of all of ``kinds`` when None.
         kinds: Kinds of account, with commas; all when empty.
@@ -133,9 +134,10 @@ class WorthFigure:
 
 @dataclass(frozen=True, slots=True)
 class TransactionFigure:
-    """The amount of one transaction."""
+    """The amount of one transaction, or of one part of its split, counted from 1."""
 
     transaction: UUID
+    part: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,31 @@ class TotalFigure:
     currency: str
     confidence_min: Decimal
     part: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFigure:
+    """One amount of an answer that is worked out by asking its question again.
+
+    Attributes:
+        question: Its name, see :data:`bursar.reports.trace.resolve.QUESTIONS`.
+        part: Which amount of the answer.
+        currency: ISO 4217.
+        facts: (name, value) pairs: what was asked, and which row of the answer the amount stands in.
+    """
+
+    question: str
+    part: str
+    currency: str
+    facts: Pairs = ()
+
+    def fact(self, name: str) -> str:
+        """Return the value of a fact; empty where there is none."""
+        return next((value or "" for key, value in self.facts if key == name), "")
+
+    def all_of(self, name: str) -> tuple[str | None, ...]:
+        """Return the values of a fact that may have several, in order."""
+        return tuple(value for key, value in self.facts if key == name)
 
 
 Figure = (
@@ -157,6 +184,7 @@ Figure = (
     | WorthFigure
     | TransactionFigure
     | TotalFigure
+    | AskedFigure
 )
 """Everything a token may stand for, besides a finding, whose token is its id."""
 
@@ -170,6 +198,7 @@ _KINDS: Mapping[str, type[Any]] = {
     "w": WorthFigure,
     "t": TransactionFigure,
     "f": TotalFigure,
+    "a": AskedFigure,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _READERS: Mapping[type[Any], Callable[[str], Any]] = {

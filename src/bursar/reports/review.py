@@ -33,6 +33,7 @@ class Review:
         end: Last day of the facts read.
         failed: A sentence about each advisor that failed.
         tracer: Makes the trace tokens of the sums.
+        organisation: Its name.
     """
 
     batches: Sequence[Batch]
@@ -44,6 +45,7 @@ class Review:
     end: date | None
     tracer: Tracer
     failed: Sequence[str] = ()
+    organisation: str = ""
 
     @property
     def rows_read(self) -> int:
@@ -72,6 +74,7 @@ def made(
     seconds: float,
     tracer: Tracer,
     failed: Sequence[str] = (),
+    organisation: str = "",
 ) -> Review:
     """Put a review together.
 
@@ -81,6 +84,7 @@ def made(
         seconds: Wall time spent.
         tracer: Of the organisation.
         failed: A sentence about each advisor that failed.
+        organisation: Its name.
     """
     sure = [kept for kept in inbox if kept.finding.confidence >= SURE_MIN]
     starts = [batch.start for batch in batches if batch.start]
@@ -95,4 +99,5 @@ def made(
         end=max(ends, default=None),
         tracer=tracer,
         failed=failed,
+        organisation=organisation,
     )

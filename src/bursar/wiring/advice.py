@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from bursar.core.findings import service as findings
+from bursar.core.identity.organisations import service as organisations
 from bursar.core.intake import service as intake
 from bursar.core.intake.service import Batch, BatchState
 from bursar.core.planning import service as planning
@@ -88,15 +89,17 @@ async def review(
     failed = await advise(house, actor.org)
     async with house.db.reading(actor) as tx:
         inbox = await findings.inbox(tx, actor)
-    return made(batches, inbox, seconds=time.perf_counter() - began, tracer=tracer(house, actor.org), failed=failed)
+        name = (await organisations.organisation(tx, actor)).name
+    seconds = time.perf_counter() - began
+    return made(batches, inbox, seconds=seconds, tracer=tracer(house, actor.org), failed=failed, organisation=name)
 
 
-def report(made_review: Review, *, organisation: str = "this machine", sample: bool = False) -> str:
+def report(made_review: Review, *, sample: bool = False) -> str:
     """Return the self-contained HTML report of a review; that of the sample is headed with its name and marked."""
     from bursar.reports.html import render
     from bursar.reports.sample.company import COMPANY
 
-    name = COMPANY if sample else organisation
+    name = COMPANY if sample else made_review.organisation
     return render(made_review, made_at=utc_now(), organisation=name, sample=sample)
 
 
@@ -106,4 +109,5 @@ async def standing(house: House) -> Review:
     async with house.db.reading(actor) as tx:
         batches = await intake.history(tx, actor, limit=1000, state=BatchState.IMPORTED)
         inbox = await findings.inbox(tx, actor)
-    return made(batches, inbox, seconds=0.0, tracer=tracer(house, actor.org))
+        name = (await organisations.organisation(tx, actor)).name
+    return made(batches, inbox, seconds=0.0, tracer=tracer(house, actor.org), organisation=name)

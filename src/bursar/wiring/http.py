@@ -68,7 +68,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         identity_api.r,
         audit_api.r,
         findings_api.r,
-        trace_api.routes(house.lake),
+        trace_api.routes(house.lake, house.prices),
         digest_api.r,
         intake_api.routes(buckets(house.settings, house.importer), upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),

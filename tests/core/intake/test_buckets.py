@@ -116,7 +116,7 @@ async def test_a_prefix_is_imported_as_a_folder(
 
     batches = await taken(buckets, actor, at(bucket, "bills"))
 
-    assert [batch.file for batch in batches] == ["deep/october.csv", "november.zip/inside.csv", "september.csv"]
+    assert [batch.file for batch in batches] == ["deep/october.csv.gz", "november.zip/inside.csv", "september.csv"]
     assert [batch.totals for batch in batches] == [{"USD": Decimal("11.00")}] * 3
     assert not list((tmp_path / "tmp").iterdir())
 

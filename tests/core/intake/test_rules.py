@@ -11,7 +11,7 @@ from bursar.core.intake import rules
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("report-00001.csv.gz", ("report.csv.gz", 1)),
+        ("report-00001.csv.gz", ("report.csv", 1)),
         ("x/report_2.parquet", ("report.parquet", 2)),
         ("report.csv", None),
         ("report-2026-10.xml", None),
@@ -25,7 +25,7 @@ def test_parts_of_one_export_are_siblings_until_a_number_comes_twice() -> None:
     first, second = uuid4(), uuid4()
     held = [(first, "cur-00001.csv"), (second, "other-00001.csv")]
 
-    assert rules.siblings("cur-00002.csv", held) == frozenset({first})
+    assert rules.siblings("cur-00002.csv", held) == rules.siblings("cur-00002.csv.gz", held) == frozenset({first})
     assert rules.siblings("cur-00001.csv", held) == frozenset()
     assert rules.siblings("plain.csv", held) == frozenset()
 

@@ -78,8 +78,8 @@ async def test_statements_balance(tx: Tx, actor: Actor, booked: None) -> None:
 
 async def test_cash_parties_and_tags(tx: Tx, actor: Actor, booked: None) -> None:
     flows = await books.cash_flow(tx, actor, cash="cash", since=BEFORE, until=DAY)
-    parties = await books.by_party(tx, actor, since=DAY, until=DAY)
-    tags = await books.by_tag(tx, actor, tag="site", since=BEFORE, until=DAY)
+    parties = await books.groups(tx, actor, since=DAY, until=DAY)
+    tags = await books.groups(tx, actor, tag="site", since=BEFORE, until=DAY)
 
     assert {(f.code, f.currency): f.inflow - f.outflow for f in flows} == {
         ("sales", "EUR"): 1000, ("rent", "EUR"): -307, ("escrow", "EUR"): 50, ("fx usd", "USD"): 220,
@@ -190,7 +190,7 @@ async def test_reports_refuse_what_makes_no_sense(tx: Tx, make_actor: Callable[.
         await books.cash_flow(tx, actor, cash="", since=DAY, until=DAY)
     for call in (
         books.trial_balance(tx, make_actor()),
-        books.by_party(tx, make_actor(), since=DAY, until=DAY),
+        books.groups(tx, make_actor(), since=DAY, until=DAY),
         anext(aiter(books.transfers(tx, make_actor()))),
         anext(aiter(books.beancount(tx, make_actor()))),
     ):

@@ -153,6 +153,7 @@ async def test_cash_is_seen_coming(client: Client) -> None:
     await ask(client, "PUT", "/v1/cash/least", 404, json={**least, "account": "43"})
 
     assert (total["account"], account["account"], account["known"], account["low"]) == ("", "42", False, None)
+    assert account["balance"].pop("trace").startswith("tr_")
     assert account["balance"] == {"amount": "-180.00", "currency": "USD"}
     assert [len(account["weeks"]), account["weeks"][0]["start"], account["tried"]] == [13, "2026-10-16", 0]
     assert await ask(client, "GET", "/v1/cash/least") == [{"account": "42", "least": least["least"]}]

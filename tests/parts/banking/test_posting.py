@@ -113,7 +113,7 @@ async def test_a_decision_and_a_split_are_booked_by_reversal_so_history_stays(
     split = await booked(importer, actor, derive=False)
     async with importer.db.reading(actor) as tx:
         statement = await books.income_statement(tx, actor, since=date(2026, 1, 1), until=date(2026, 12, 31))
-        by_department = await books.by_tag(
+        by_department = await books.groups(
             tx, actor, tag="department", since=date(2026, 1, 1), until=date(2026, 12, 31)
         )
         standing = await service.transfers_of(tx, actor, transaction=depot)

@@ -268,10 +268,12 @@ async def test_shared_cost_is_split_and_nothing_is_lost(lake: Lake, db: Database
     async with db.writing(actor) as tx:
         await put(lake, tx, rows)
         asked = CostQuery(MARCH, ("tag:team",))
-        facts: dict[str, Any] = {"lake": lake, "asked": asked, "shared": "service = Support"}
-        split = await sharing.allocate(tx, actor, **facts, method=Method.PROPORTIONAL, weights={})
+        shared = ("tag:team", "service = Support")
+        even = sharing.loose_rule(*shared, Method.PROPORTIONAL, {})
+        split = await sharing.allocate(tx, actor, lake=lake, asked=asked, rule=even)
         weights = {"web": Decimal(1), "ops": Decimal(2)}
-        fixed = await sharing.allocate(tx, actor, **facts, method=Method.FIXED, weights=weights)
+        given = sharing.loose_rule(*shared, Method.FIXED, weights)
+        fixed = await sharing.allocate(tx, actor, lake=lake, asked=asked, rule=given)
 
     assert [(one.values[0], one.own) for one in split] == [("data", Decimal(30)), ("web", Decimal(60))]
     assert sum(one.cost or 0 for one in split) == Decimal(101)

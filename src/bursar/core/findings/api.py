@@ -125,8 +125,8 @@ class ScoreOut(Out):
     done: int
     measured: int
     dismissed: int
-    promised: MoneyOut
-    verified: MoneyOut
+    promised: TracedOut
+    verified: TracedOut
 
 
 class ActIn(In):
@@ -325,8 +325,12 @@ async def undo_action(db: TheDb, actor: As) -> UndoneOut:
 
 
 @r.get("/v1/scoreboard", right="finding:read")
-async def scoreboard(db: TheDb, actor: As) -> list[ScoreOut]:
+async def scoreboard(db: TheDb, actor: As, traces: Traces) -> list[ScoreOut]:
     """Compare what each producer promised with what was verified afterwards."""
+
+    def told(score: Score, part: str) -> TracedOut:
+        trace = traces.asked("score", part, score.currency, (("kind", score.kind),))
+        return TracedOut.to(getattr(score, part), trace)
 
     def translated(score: Score) -> ScoreOut:
         return ScoreOut(
@@ -336,8 +340,8 @@ async def scoreboard(db: TheDb, actor: As) -> list[ScoreOut]:
             done=score.done,
             measured=score.measured,
             dismissed=score.dismissed,
-            promised=MoneyOut.of(score.promised),
-            verified=MoneyOut.of(score.verified),
+            promised=told(score, "promised"),
+            verified=told(score, "verified"),
         )
 
     async with db.reading(actor) as tx:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -16,7 +17,8 @@ from bursar.core.intake.jobs import Buckets
 from bursar.core.intake.service import Batch, BatchState
 from bursar.infra.clock import utc_now
 from bursar.infra.jobs import enqueue
-from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, In, Listed, Out, Page, Router, TheDb, TracedOut, Traces, router
 from bursar.kernel.cells import harmless
 from bursar.kernel.errors import Conflict, Invalid
 from bursar.kernel.errors import Problem as ImportProblem
@@ -29,7 +31,7 @@ class BalanceOut(Out):
 
     account: str
     ties: bool | None
-    off: MoneyOut | None
+    off: TracedOut | None
 
 
 class BatchOut(Out):
@@ -49,7 +51,7 @@ class BatchOut(Out):
     rows_replaced: int
     start: date | None
     end: date | None
-    totals: list[MoneyOut]
+    totals: list[TracedOut]
     balances: list[BalanceOut]
     notes: list[str]
     imported_at: datetime
@@ -65,8 +67,13 @@ class ProblemRowOut(Out):
     fix: str
 
 
-def out(batch: Batch) -> BatchOut:
+def out(batch: Batch, traces: Tracer) -> BatchOut:
     """Translate a batch for the wire."""
+
+    def told(amount: Decimal, currency: str, part: str, account: str = "") -> TracedOut:
+        facts = (("batch", str(batch.id)), ("account", account))
+        return TracedOut.exactly(amount, currency, traces.asked("import", part, currency, facts))
+
     return BatchOut(
         id=batch.id,
         file=batch.file,
@@ -82,12 +89,12 @@ def out(batch: Batch) -> BatchOut:
         rows_replaced=batch.rows_replaced,
         start=batch.start,
         end=batch.end,
-        totals=[MoneyOut.exact(amount, currency) for currency, amount in batch.totals.items()],
+        totals=[told(amount, currency, "total") for currency, amount in batch.totals.items()],
         balances=[
             BalanceOut(
                 account=balance.account,
                 ties=balance.ties,
-                off=None if balance.off is None else MoneyOut.exact(balance.off, balance.currency),
+                off=None if balance.off is None else told(balance.off, balance.currency, "off", balance.account),
             )
             for balance in batch.balances
         ],
@@ -134,6 +141,7 @@ def routes(buckets: Buckets, *, upload_bytes_max: int) -> Router:
     async def import_document(
         request: Request,
         actor: As,
+        traces: Traces,
         name: Annotated[str, Query(max_length=NAME_CHARS_MAX, pattern=r"^[^/\x00\\]+$", description="File name.")],
         format_: Annotated[str, Query(alias="format", max_length=40, description="Force a format by its id.")] = "",
     ) -> list[BatchOut]:
@@ -150,7 +158,8 @@ def routes(buckets: Buckets, *, upload_bytes_max: int) -> Router:
                     file.write(chunk)
             if path.stat().st_size == 0:
                 raise Invalid("The body is empty.", "Send the file as the request body.")
-            return [out(batch) async for batch in importer.import_paths(actor, [path], clock=utc_now, options=options)]
+            done = importer.import_paths(actor, [path], clock=utc_now, options=options)
+            return [out(batch, traces) async for batch in done]
 
     @r.post("/v1/imports/objects", right="intake:import", status_code=202)
     async def import_objects(body: PlaceIn, db: TheDb, actor: As) -> QueuedOut:
@@ -163,9 +172,9 @@ def routes(buckets: Buckets, *, upload_bytes_max: int) -> Router:
             return QueuedOut(job=await enqueue(tx, "intake.objects", {"url": body.url}, key="intake.objects"))
 
     @r.delete("/v1/imports/{batch}", right="intake:revert", refusals=[Conflict, service.BooksClosed])
-    async def revert_import(batch: UUID, actor: As) -> BatchOut:
+    async def revert_import(batch: UUID, actor: As, traces: Traces) -> BatchOut:
         """Take an import back: its rows vanish, what it replaced returns, what others also said stays."""
-        return out(await importer.revert(actor, batch, clock=utc_now))
+        return out(await importer.revert(actor, batch, clock=utc_now), traces)
 
     _add_reading(r)
     _add_csv(r)
@@ -180,19 +189,20 @@ def _add_reading(r: Router) -> None:
         db: TheDb,
         actor: As,
         page: Page,
+        traces: Traces,
         state: Annotated[BatchState | None, Query(description="Only imports in this state.")] = None,
     ) -> Listed[BatchOut]:
         """List imports, newest first."""
         after = (page.after[0], page.after[1]) if page.after else None
         async with db.reading(actor) as tx:
             found = await service.history(tx, actor, after=after, limit=page.limit + 1, state=state)
-        return page.listed(found, key=lambda batch: (batch.imported_at, batch.id), out=out)
+        return page.listed(found, key=lambda batch: (batch.imported_at, batch.id), out=lambda batch: out(batch, traces))
 
     @r.get("/v1/imports/{batch}", right="intake:read")
-    async def get_import(batch: UUID, db: TheDb, actor: As) -> BatchOut:
+    async def get_import(batch: UUID, db: TheDb, actor: As, traces: Traces) -> BatchOut:
         """Show one import."""
         async with db.reading(actor) as tx:
-            return out(await service.get(tx, actor, batch=batch))
+            return out(await service.get(tx, actor, batch=batch), traces)
 
     @r.get("/v1/imports/{batch}/problems", right="intake:read")
     async def list_problems(batch: UUID, db: TheDb, actor: As, page: Page) -> Listed[ProblemRowOut]:

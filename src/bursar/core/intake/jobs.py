@@ -184,7 +184,8 @@ class Importer:
         async with self.db.reading(actor) as tx:
             known = await service.known(tx, actor, sha256=arrived.sha256)
         if known:
-            return known
+            same = f"{arrived.name} holds the same bytes as {known.file}, so nothing of it is taken"
+            return known if arrived.name == known.file else replace(known, notes=(*known.notes, same))
         folder = self.scratch / f"stage-{new_id()}"
         try:
             if problem:

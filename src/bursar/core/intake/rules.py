@@ -23,7 +23,7 @@ FILES_PER_DELIVERY_MAX = 20_000
 _DAYS = ("opening_day", "closing_day", "first_day", "last_day")
 
 _PART = re.compile(
-    r"^(?P<stem>.*?)[-_.](?P<number>\d{1,5})(?P<rest>\.(csv|parquet|json|ndjson)(\.(gz|zst|zip))?)$", re.IGNORECASE
+    r"^(?P<stem>.*?)[-_.](?P<number>\d{1,5})(?P<rest>\.(csv|parquet|json|ndjson))(\.(gz|zst|zip))?$", re.IGNORECASE
 )
 
 

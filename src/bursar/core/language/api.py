@@ -9,7 +9,7 @@ from bursar.core.language import service
 from bursar.core.language.rules import CAP_MAX
 from bursar.core.language.service import Means
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, In, Out, Router, TheDb, router
+from bursar.infra.web import As, In, Out, Router, TheDb, Traces, router
 from bursar.kernel.errors import Invalid
 
 Dollars = Annotated[str, Field(description="US dollars, an exact decimal.", examples=["12.50"])]
@@ -31,6 +31,9 @@ class StandingOut(Out):
     spent_usd: Dollars
     left_usd: Dollars
     models: list[str]
+    trace: Annotated[
+        str, Field(description="`/v1/trace/{token}` tells `spent_usd`, and the cap and holds it counts against.")
+    ]
     why_not: Annotated[str | None, Field(description="Why nothing can be asked now; null when it can.")]
 
 
@@ -43,14 +46,14 @@ def routes(means: Means) -> Router:
     r = router("language", tag="Language models", about="Opt in, caps, and what was spent. Nothing needs them.")
 
     @r.get("/v1/language", right="language:read")
-    async def get_language(db: TheDb, actor: As) -> StandingOut:
+    async def get_language(db: TheDb, actor: As, traces: Traces) -> StandingOut:
         """Tell whether language models may be asked, and what this month did cost."""
         async with db.reading(actor) as tx:
             here = await service.standing(tx, actor, means=means, now=utc_now())
         return StandingOut(
             enabled=here.enabled, monthly_max_usd=_dollars(here.monthly_max), held_usd=_dollars(here.held),
             spent_usd=_dollars(here.spent), left_usd=_dollars(here.left), models=[model.name for model in means.models],
-            why_not=here.why_not.value if here.why_not else None,
+            trace=traces.asked("language", "spent", "USD"), why_not=here.why_not.value if here.why_not else None,
         )  # fmt: skip
 
     @r.put("/v1/language", right="language:write", status_code=204, refusals=[Invalid])

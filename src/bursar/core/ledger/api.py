@@ -36,7 +36,7 @@ from bursar.core.ledger.tables import account as account_table
 from bursar.core.ledger.tables import transfer as transfer_table
 from bursar.infra.clock import utc_now
 from bursar.infra.traces import Tracer
-from bursar.infra.web import As, Day, In, Listed, MoneyIn, MoneyOut, Out, Page, TheDb, TracedOut, Traces, router
+from bursar.infra.web import As, Day, In, Listed, MoneyIn, Out, Page, TheDb, TracedOut, Traces, router
 from bursar.kernel.money import Money
 from bursar.kernel.trace import LedgerFigure
 
@@ -79,8 +79,8 @@ class AccountOut(Out):
     ]
     debits_posted: TracedOut
     credits_posted: TracedOut
-    debits_pending: Annotated[MoneyOut, Field(description="Held against its debits.")]
-    credits_pending: Annotated[MoneyOut, Field(description="Held against its credits.")]
+    debits_pending: Annotated[TracedOut, Field(description="Held against its debits.")]
+    credits_pending: Annotated[TracedOut, Field(description="Held against its credits.")]
 
 
 class TransferIn(In):
@@ -151,7 +151,7 @@ class TransferOut(Out):
     ]
     debit: UUID
     credit: UUID
-    amount: MoneyOut
+    amount: TracedOut
     value_day: date
     recorded_at: datetime
     due: datetime | None
@@ -171,9 +171,7 @@ def account_out(row: sa.Row[Any], traces: Tracer, now: datetime) -> AccountOut:
         return TracedOut.to(Money(minor, row.currency), traces.token(figure))
 
     net = row.debits_posted - row.credits_posted
-    volumes: dict[str, MoneyOut] = {
-        name: MoneyOut.of(Money(getattr(row, name), row.currency)) for name in ("debits_pending", "credits_pending")
-    }
+    volumes = {name: told(getattr(row, name), name) for name in ("debits_pending", "credits_pending")}
     volumes |= {f"{side}_posted": told(getattr(row, f"{side}_posted"), side) for side in ("debits", "credits")}
     plain = {
         name: getattr(row, name) for name in ("id", "code", "name", "kind", "guard", "party", "opened_at", "closed_at")
@@ -182,7 +180,7 @@ def account_out(row: sa.Row[Any], traces: Tracer, now: datetime) -> AccountOut:
     return AccountOut(**plain, **volumes, balance=balance)
 
 
-def transfer_out(row: sa.Row[Any]) -> TransferOut:
+def transfer_out(row: sa.Row[Any], traces: Tracer) -> TransferOut:
     """Translate a transfer for the wire."""
     same = (
         "id",
@@ -200,7 +198,8 @@ def transfer_out(row: sa.Row[Any]) -> TransferOut:
         "actor",
     )
     plain = {name: getattr(row, name) for name in same}
-    return TransferOut(**plain, amount=MoneyOut.of(Money(row.amount, row.currency)), tags=row.tags or {})
+    trace = traces.asked("transfer", "amount", row.currency, (("transfer", str(row.id)),))
+    return TransferOut(**plain, amount=TracedOut.to(Money(row.amount, row.currency), trace), tags=row.tags or {})
 
 
 def _recorded(outcome: Outcome) -> RecordedOut:
@@ -261,19 +260,20 @@ async def list_transfers(
     db: TheDb,
     actor: As,
     page: Page,
+    traces: Traces,
     account: Annotated[UUID | None, Query(description="Only those of this account.")] = None,
 ) -> Listed[TransferOut]:
     """List transfers, the newest first."""
     async with db.reading(actor) as tx:
         rows = await tx.all(page.of(service.transfer_listing(tx, actor, of_account=account), transfer_table.c.id))
-    return page.listed(rows, key=lambda row: (row.id,), out=transfer_out)
+    return page.listed(rows, key=lambda row: (row.id,), out=lambda row: transfer_out(row, traces))
 
 
 @r.get("/v1/ledger/transfers/{id}", right="ledger:read")
-async def get_transfer(id: UUID, db: TheDb, actor: As) -> TransferOut:  # noqa: A002  the path's word
+async def get_transfer(id: UUID, db: TheDb, actor: As, traces: Traces) -> TransferOut:  # noqa: A002  the path's word
     """Show one transfer."""
     async with db.reading(actor) as tx:
-        return transfer_out(await service.get_transfer(tx, actor, transfer=id))
+        return transfer_out(await service.get_transfer(tx, actor, transfer=id), traces)
 
 
 class RateIn(In):

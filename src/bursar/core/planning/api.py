@@ -69,6 +69,7 @@ class AnomalyOut(Out):
     observed: ObservedOut | None
     causes: list[CauseOut]
     chart: dict[str, Any]
+    trace: Annotated[str, Field(description="`/v1/trace/{token}` tells where its worth comes from.")]
 
 
 class FeedbackIn(In):
@@ -106,6 +107,7 @@ def _out(kept: Kept) -> AnomalyOut:
             for part in (seen.causes if seen else finding.evidence.parts)
         ],
         chart=dict(finding.evidence.chart),
+        trace=kept.name,
     )
 
 

@@ -1,5 +1,6 @@
 """Cloud costs over HTTP: what it costs, why it changed, who bears the shared part, and whether the invoice is right."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import date
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from bursar.infra.lake import Lake
 from bursar.infra.traces import Tracer
-from bursar.infra.web import As, Day, In, MoneyIn, MoneyOut, Out, Router, TheDb, TracedOut, Traces, router
+from bursar.infra.web import As, Day, In, MoneyIn, Out, Router, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, Form, export
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.money import decimal_from
@@ -26,7 +27,7 @@ from bursar.parts.cloud.rules.invoices import Match, Stated
 from bursar.parts.cloud.rules.queries import DIMENSIONS_MAX, GROUPS_MAX, CostQuery
 from bursar.parts.cloud.sharing import service as sharing
 from bursar.parts.cloud.sharing.rules import SPLIT_RULES_MAX as SPLITS_MAX
-from bursar.parts.cloud.sharing.rules import Method, Share, per_unit
+from bursar.parts.cloud.sharing.rules import Method, RuleBook, Share, per_unit
 
 MONTHS_MAX = 36
 ENTERED_MAX = 200
@@ -41,12 +42,6 @@ Dimensions = Annotated[
 ]
 
 
-class CostAmountOut(MoneyOut):
-    """An exact amount; `trace` is null where rules were applied, which the answer names instead."""
-
-    trace: str | None
-
-
 class CostOut(Out):
     """One group: the values of the dimensions asked for, its cost (null where no bill tells it) and its lines.
 
@@ -54,11 +49,11 @@ class CostOut(Out):
     """
 
     values: list[str | None]
-    cost: CostAmountOut | None
+    cost: TracedOut | None
     lines: int
-    shared: MoneyOut | None
+    shared: TracedOut | None
     units: str | None
-    per_unit: MoneyOut | None
+    per_unit: TracedOut | None
 
 
 class CostsOut(Out):
@@ -124,9 +119,9 @@ class ShareOut(Out):
     """What one target costs: its own lines, its share of the shared cost, and both."""
 
     target: str
-    direct: MoneyOut
-    shared: MoneyOut
-    total: MoneyOut
+    direct: TracedOut
+    shared: TracedOut
+    total: TracedOut
 
 
 class SharesOut(Out):
@@ -155,10 +150,10 @@ class MatchOut(Out):
 
     month: date
     invoice: str
-    stated: MoneyOut
-    billed: MoneyOut
-    difference: MoneyOut
-    by_kind: dict[str, MoneyOut]
+    stated: TracedOut
+    billed: TracedOut
+    difference: TracedOut
+    by_kind: dict[str, TracedOut]
     lines: int
     settled: bool
 
@@ -198,16 +193,13 @@ def bridge_out(found: Bridge, figure: BridgeFigure, traces: Tracer) -> BridgeOut
 
     def told(amount: Decimal, part: str, service: str | None = None) -> TracedOut:
         trace = traces.token(replace(figure, part=part, service=service))
-        return TracedOut(amount=f"{amount:f}", currency=found.currency, trace=trace)
+        return TracedOut.exactly(amount, found.currency, trace)
 
     def changes(of: Sequence[Change], *, whole: bool) -> list[ChangeOut]:
+        names = [None if whole else one.service for one in of]
         return [
-            ChangeOut(
-                cause=one.cause,
-                service=one.service,
-                amount=told(one.amount, one.cause, None if whole else one.service),
-            )
-            for one in of
+            ChangeOut(cause=one.cause, service=one.service, amount=told(one.amount, one.cause, name))
+            for one, name in zip(of, names, strict=True)
         ]
 
     return BridgeOut(
@@ -219,42 +211,53 @@ def bridge_out(found: Bridge, figure: BridgeFigure, traces: Tracer) -> BridgeOut
     )
 
 
-def costs_out(asked: CostQuery, found: sharing.Answer, traces: Tracer | None = None) -> CostsOut:
-    """Translate the answer to a cost query, with the tokens of its sums where no rule changed them."""
+def costs_out(asked: CostQuery, options: sharing.Options, found: sharing.Answer, traces: Tracer) -> CostsOut:
+    """Translate the answer to a cost query, with the tokens of its amounts."""
 
-    def money(amount: Decimal | None, currency: str) -> MoneyOut | None:
-        return None if amount is None else MoneyOut.exact(amount, currency)
-
-    def cost(group: Share) -> CostAmountOut | None:
-        if group.cost is None:
+    def told(amount: Decimal | None, group: Share, part: str) -> TracedOut | None:
+        if amount is None:
             return None
-        traced = traces is not None and not found.ruled
-        trace = traces.token(asked.figure(group.values, group.currency)) if traces and traced else None
-        return CostAmountOut(amount=f"{group.cost:f}", currency=group.currency, trace=trace)
+        if part == "cost" and not found.ruled:
+            trace = traces.token(asked.figure(group.values, group.currency))
+            return TracedOut.exactly(amount, group.currency, trace)
+        facts = (*sharing.facts_of(asked, options), *(("value", value) for value in group.values))
+        return TracedOut.exactly(amount, group.currency, traces.asked("shares", part, group.currency, facts))
 
     data = [
         CostOut(
             values=list(group.values),
-            cost=cost(group),
+            cost=told(group.cost, group, "cost"),
             lines=group.lines,
-            shared=money(group.shared, group.currency),
+            shared=told(group.shared, group, "shared"),
             units=None if units is None else f"{units:f}",
-            per_unit=money(per_unit(group.cost, units), group.currency),
+            per_unit=told(per_unit(group.cost, units), group, "per_unit"),
         )
         for group, units in zip(found.groups, found.units, strict=True)
     ]
     return CostsOut(by=list(asked.by), data=data, applied=list(found.applied))
 
 
-def match_out(found: Match) -> MatchOut:
-    """Translate an invoice match."""
+def match_out(found: Match, entered: Sequence[Stated], traces: Tracer) -> MatchOut:
+    """Translate an invoice match; ``entered`` are the totals that came with the question."""
+    mine = [
+        one for one in entered if (one.month, one.invoice, one.currency) == (found.month, found.invoice, found.currency)
+    ]
+
+    def told(amount: Decimal, part: str) -> TracedOut:
+        facts = (
+            ("month", f"{found.month}"),
+            ("invoice", found.invoice),
+            *(("entered", f"{one.amount:f}") for one in mine),
+        )
+        return TracedOut.exactly(amount, found.currency, traces.asked("invoice", part, found.currency, facts))
+
     return MatchOut(
         month=found.month,
         invoice=found.invoice,
-        stated=MoneyOut.exact(found.stated, found.currency),
-        billed=MoneyOut.exact(found.billed, found.currency),
-        difference=MoneyOut.exact(found.difference, found.currency),
-        by_kind={kind: MoneyOut.exact(amount, found.currency) for kind, amount in found.by_kind.items()},
+        stated=told(found.stated, "stated"),
+        billed=told(found.billed, "billed"),
+        difference=told(found.difference, "difference"),
+        by_kind={kind: told(amount, f"kind {kind}") for kind, amount in found.by_kind.items()},
         lines=found.lines,
         settled=found.settled,
     )
@@ -297,7 +300,7 @@ def _questions(r: Router, lake: Lake, engine: str) -> None:
         options = sharing.Options(inherit, tuple(split or ()), per)
         async with db.reading(actor) as tx:
             found = await sharing.ask(tx, actor, lake=lake, asked=asked, options=options, engine=engine)
-        return costs_out(asked, found, traces)
+        return costs_out(asked, options, found, traces)
 
     @r.get(
         "/v1/cloud/costs/export",
@@ -355,36 +358,34 @@ def _why(r: Router, lake: Lake, engine: str) -> None:
 
 
 def _decisions(r: Router, lake: Lake, engine: str) -> None:
-    @r.post("/v1/cloud/allocation", right="cost:read", refusals=[Invalid])
-    async def split_shared(body: SplitIn, db: TheDb, actor: As) -> SharesOut:
+    @r.post("/v1/cloud/allocation", right="cost:read", refusals=[Invalid, TooLarge])
+    async def split_shared(body: SplitIn, db: TheDb, actor: As, traces: Traces) -> SharesOut:
         """Split shared cost among the values of a dimension; nothing is lost."""
         asked = CostQuery(period_of(body.from_, body.to), (body.by,), where=body.filter)
         weights = {target: exact(weight) for target, weight in body.weights.items()}
+        rule = sharing.loose_rule(body.by, body.shared, body.method, weights)
         async with db.reading(actor) as tx:
-            found = await sharing.allocate(
-                tx,
-                actor,
-                lake=lake,
-                asked=asked,
-                shared=body.shared,
-                method=body.method,
-                weights=weights,
-                engine=engine,
-            )
-        nothing = Decimal(0)
-        shares = [
-            ShareOut(
-                target=one.values[0] or "",
-                direct=MoneyOut.exact(one.own or nothing, one.currency),
-                shared=MoneyOut.exact(one.shared or nothing, one.currency),
-                total=MoneyOut.exact(one.cost or nothing, one.currency),
-            )
-            for one in found
-        ]
-        return SharesOut(data=shares)
+            found = await sharing.allocate(tx, actor, lake=lake, asked=asked, rule=rule, engine=engine)
+        facts = (*sharing.facts_of(asked), ("rule", json.dumps(RuleBook(splits=(rule,)).to_json()["splits"][0])))
+
+        def told(one: Share, amount: Decimal | None, part: str) -> TracedOut:
+            trace = traces.asked("shares", part, one.currency, (*facts, ("value", one.values[0])))
+            return TracedOut.exactly(amount or Decimal(0), one.currency, trace)
+
+        return SharesOut(
+            data=[
+                ShareOut(
+                    target=one.values[0] or "",
+                    direct=told(one, one.own, "own"),
+                    shared=told(one, one.shared, "shared"),
+                    total=told(one, one.cost, "cost"),
+                )
+                for one in found
+            ]
+        )
 
     @r.post("/v1/cloud/invoice-match", right="cost:read", refusals=[Invalid])
-    async def match_invoices(body: MatchIn, db: TheDb, actor: As) -> MatchesOut:
+    async def match_invoices(body: MatchIn, db: TheDb, actor: As, traces: Traces) -> MatchesOut:
         """Compare invoices with the lines of their months, to the cent."""
         months = [month.replace(day=1) for month in body.months]
         entered = []
@@ -393,4 +394,4 @@ def _decisions(r: Router, lake: Lake, engine: str) -> None:
             entered.append(Stated(one.month.replace(day=1), one.invoice, "", money.currency, money.amount))
         async with db.reading(actor) as tx:
             found = await service.match_invoices(tx, actor, lake=lake, months=months, entered=entered, engine=engine)
-        return MatchesOut(data=[match_out(match) for match in found])
+        return MatchesOut(data=[match_out(match, entered, traces) for match in found])

@@ -48,16 +48,18 @@ async def telling_rows(tx: Tx, lake: Lake, period: Period, *, ids: Sequence[str]
     unused = pl.col("commitment_discount_status").fill_null("").eq("Unused")
     name = pl.when(unused).then(pl.col("commitment_discount_id")).otherwise(pl.col("resource_id"))
     kept = lines.filter((day >= period.start) & (day < period.end)).with_columns(name.alias("id"))
-    return _dearest(kept.filter(pl.col("id").is_in(wanted.implode())))
+    return _dearest(kept.filter(pl.col("id").is_in(wanted.implode())), pl.lit(value=False))
 
 
-async def rows_of_keys(tx: Tx, lake: Lake, wanted: Sequence[tuple[int, str, date, date]]) -> pl.DataFrame:
+async def rows_of_keys(tx: Tx, lake: Lake, wanted: Sequence[tuple[int, str, date, date, bool]]) -> pl.DataFrame:
     """Return the dearest lines by number, of keys (:func:`~…rules.telling.line_key`) between two days, both included.
+
+    The last of each tells whether its lines are ranked by their billed cost instead of the effective one.
 
     Returns:
         As :func:`telling_rows`; ``id`` is the number as text.
     """
-    asked = pl.DataFrame(wanted, schema=["id", "key", "from", "to"], orient="row").with_columns(
+    asked = pl.DataFrame(wanted, schema=["id", "key", "from", "to", "billed"], orient="row").with_columns(
         pl.col("id").cast(pl.String)
     )
     days = Period(min(one[2] for one in wanted), max(one[3] for one in wanted) + timedelta(days=1))
@@ -71,7 +73,7 @@ async def rows_of_keys(tx: Tx, lake: Lake, wanted: Sequence[tuple[int, str, date
         .join(asked.lazy(), on="key")
         .filter(pl.col("day").is_between("from", "to"))
     )
-    return _dearest(kept)
+    return _dearest(kept, pl.col("billed"))
 
 
 SERVICE = KEY_COLUMNS.index("service_name")
@@ -84,8 +86,8 @@ async def _lines(tx: Tx, lake: Lake, months: Iterable[date]) -> pl.LazyFrame:
     return lines
 
 
-def _dearest(lines: pl.LazyFrame) -> pl.DataFrame:
-    """Return the dearest lines of each ``id``."""
+def _dearest(lines: pl.LazyFrame, billed: pl.Expr) -> pl.DataFrame:
+    """Return the dearest lines of each ``id``, by billed cost where ``billed`` says so."""
     words = [
         pl.col("charge_period_start").dt.date().cast(pl.String),
         pl.col("service_name").fill_null(""),
@@ -97,7 +99,7 @@ def _dearest(lines: pl.LazyFrame) -> pl.DataFrame:
             "batch",
             "row",
             pl.concat_str(words, separator=" ").alias("text"),
-            pl.coalesce("effective_cost", "billed_cost").alias("cost"),
+            pl.when(billed).then("billed_cost").otherwise(pl.coalesce("effective_cost", "billed_cost")).alias("cost"),
             "currency",
         )
         .with_columns(pl.len().over("id").alias("total"))

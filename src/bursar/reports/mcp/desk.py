@@ -13,8 +13,9 @@ from bursar.infra.traces import Tracer
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid
 from bursar.kernel.finding import Evidence
-from bursar.kernel.money import Money
+from bursar.kernel.money import Money, plainly
 from bursar.kernel.period import Period
+from bursar.parts.cloud.prices.service import PriceList
 from bursar.reports.trace.answer import Asking
 
 
@@ -29,6 +30,7 @@ class Desk:
         clock: Reads the time.
         secret: 32 secret bytes that sign proposals.
         tracer: Makes and reads trace tokens.
+        prices: Price lists.
     """
 
     db: Database
@@ -37,10 +39,11 @@ class Desk:
     clock: Callable[[], datetime]
     secret: bytes
     tracer: Tracer
+    prices: PriceList
 
     def asking(self, tx: Tx) -> Asking:
         """Return who asks where, for figures that are worked out again."""
-        return Asking(tx, self.actor, self.lake, self.clock())
+        return Asking(tx, self.actor, self.lake, self.clock(), self.prices)
 
 
 def period(start: date, end: date) -> Period:
@@ -56,7 +59,7 @@ def period(start: date, end: date) -> Period:
 
 def amount(value: Decimal | None, currency: str, trace: str) -> dict[str, str] | None:
     """Return an exact amount with its trace token; None where no bill tells it."""
-    return None if value is None else {"amount": f"{value:f}", "currency": currency, "trace": trace}
+    return None if value is None else {"amount": plainly(value, currency), "currency": currency, "trace": trace}
 
 
 def evidence(found: Evidence, currency: str) -> dict[str, Any]:

@@ -225,6 +225,7 @@ async def _stored(tx: Any, desk: Desk, found: series.Found, grain: Grain) -> dic
                 "mean": f"{forecasts.amount_of(mean):f}",
                 "low80": f"{forecasts.amount_of(low):f}",
                 "high80": f"{forecasts.amount_of(high):f}",
+                "trace": desk.tracer.token(forecasts.figure(run, values, start)),
             }
             for start, mean, low, high in zip(run.starts, *ends, strict=True)
         ],

@@ -11,6 +11,7 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.finding import Evidence, Part
+from bursar.parts.cloud.prices.service import PriceList
 
 PARTS_MAX = 20
 """Most parts told one by one, the largest first; the others are one part."""
@@ -26,12 +27,13 @@ LABEL_CHARS_MAX = 120
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks, inside of which transaction, and when."""
+    """Who asks, inside of which transaction, when, and what is at hand."""
 
     tx: Tx
     actor: Actor
     lake: Lake
     now: datetime
+    prices: PriceList
 
 
 @dataclass(frozen=True, slots=True)

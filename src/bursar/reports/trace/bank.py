@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from bursar.kernel.errors import Invalid
+from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.finding import Evidence, Part, SourceRow
 from bursar.kernel.trace import BankFigure, TransactionFigure
 from bursar.parts.banking import service as banking
@@ -84,9 +84,14 @@ async def of_transaction(asking: Asking, figure: TransactionFigure) -> Traced:
     row = whole.row
     batch = str(row.batch)
     files = await files_of(asking, [batch])
-    amount = Decimal(row.amount)
-    parts = tuple(Part(part.category, part.amount) for part in whole.parts) or (Part("as booked", amount),)
+    parts = tuple(Part(part.category, part.amount) for part in whole.parts) or (Part("as booked", Decimal(row.amount)),)
+    if figure.part is not None:
+        if not 0 < figure.part <= len(whole.parts):
+            raise NotFound("part of the split", str(figure.part))
+        parts = parts[figure.part - 1 : figure.part]
+    amount = sum((part.amount for part in parts), Decimal(0))
     text = f"{row.booking_date} {row.label}"
-    source = SourceRow(batch, files.get(batch, ""), row.row, f"{text} {row.description}".strip(), amount, row.currency)
+    said = f"{text} {row.description}".strip()
+    source = SourceRow(batch, files.get(batch, ""), row.row, said, Decimal(row.amount), row.currency)
     formula = f"one movement of {row.account}, as its file says"
     return Traced(text, amount, row.currency, Evidence(formula, parts, (), (source,), 1))

@@ -17,6 +17,7 @@ from bursar.parts.cloud import service as cloud
 from bursar.parts.cloud.rules.bridge import PRECISION, QUANTUM, Bridge, Cause
 from bursar.parts.cloud.rules.dimensions import CostKind, column, cost, day, dimension
 from bursar.parts.cloud.rules.filters import parse_filter
+from bursar.parts.cloud.rules.inheritance import TagRule, inherited
 from bursar.parts.cloud.rules.queries import CostQuery, within
 from bursar.reports.trace.answer import PRICES_MAX, ROWS_MAX, Asking, Traced, files_of, parts_of
 
@@ -67,7 +68,7 @@ def condition(figure: CostFigure, text: str = "") -> exp.Expr:
 
 
 async def _asked(
-    asking: Asking, figure: CostFigure, *questions: exp.Query, origin: bool = False
+    asking: Asking, figure: CostFigure, *questions: exp.Query, tags: Sequence[TagRule] = (), origin: bool = False
 ) -> list[list[dict[str, Any]]]:
     """Return the rows of some queries over the files that can hold a figure's lines; none when there are no files."""
     asking.actor.must("cost:read")
@@ -76,13 +77,17 @@ async def _asked(
     if not held:
         return [[] for _ in questions]
     answers = [
-        await query(asking.lake, asking.tx, one, schemas=[COST_LINES], months=sorted(held), origin=origin)
+        await query(
+            asking.lake, asking.tx, inherited(one, tags), schemas=[COST_LINES], months=sorted(held), origin=origin
+        )
         for one in questions
     ]
     return [list(answer.iter_rows(named=True)) for answer in answers]
 
 
-async def cost_rows(asking: Asking, figure: CostFigure, *, text: str = "", limit: int = ROWS_MAX) -> CostRows:
+async def cost_rows(
+    asking: Asking, figure: CostFigure, *, text: str = "", limit: int = ROWS_MAX, tags: Sequence[TagRule] = ()
+) -> CostRows:
     """Return the dearest lines behind a figure, and the sum of all of them by currency."""
     value, kept = _value(figure.kind), condition(figure, text)
     prices = exp.func("coalesce", column("contracted_unit_price"), column("list_unit_price"))
@@ -98,8 +103,8 @@ async def cost_rows(asking: Asking, figure: CostFigure, *, text: str = "", limit
     )  # fmt: skip
     every = exp.select("currency", exp.func("sum", value.copy()).as_("sum"), exp.func("count", exp.Star()).as_("rows"))
     every = every.from_(COST_LINES.name).where(kept.copy()).group_by("currency").order_by("currency")
-    [rows] = await _asked(asking, figure, top, origin=True)
-    [sums] = await _asked(asking, figure, every)
+    [rows] = await _asked(asking, figure, top, tags=tags, origin=True)
+    [sums] = await _asked(asking, figure, every, tags=tags)
     held = await asking.lake.files(asking.tx, COST_LINES.name) if rows else []
     batches = {str(one.id): str(one.batch) for one in held}
     files = await files_of(asking, [batches[row["origin"]] for row in rows])
@@ -107,7 +112,8 @@ async def cost_rows(asking: Asking, figure: CostFigure, *, text: str = "", limit
     return CostRows(named, [(one["currency"], one["sum"], one["rows"]) for one in sums])
 
 
-def _shown(rows: Sequence[dict[str, Any]]) -> tuple[SourceRow, ...]:
+def shown(rows: Sequence[dict[str, Any]]) -> tuple[SourceRow, ...]:
+    """Return cost lines as source rows."""
     return tuple(
         SourceRow(row["batch"], row["file"], row["row"], f"{row['day']} {row['text']}".strip(), row["amount"], row["currency"])
         for row in rows
@@ -127,22 +133,22 @@ def _prices(rows: Sequence[dict[str, Any]]) -> tuple[PriceUsed, ...]:
     return tuple(found.values())[:PRICES_MAX]
 
 
-async def of_cost(asking: Asking, figure: CostFigure) -> Traced:
+async def of_cost(asking: Asking, figure: CostFigure, tags: Sequence[TagRule] = ()) -> Traced:
     """Say what a sum of cost is made of: split by the first open dimension, with the dearest lines and their prices."""
-    found = await cost_rows(asking, figure)
+    found = await cost_rows(asking, figure, tags=tags)
     [(_, total, lines)] = found.sums or [(figure.currency, None, 0)]
     amount = total or Decimal(0)
     fixed = {name for name, _ in figure.values}
     by = next(name for name in SPLITS if name not in fixed or name == SPLITS[-1])
     split = exp.select(dimension(by).as_("part"), exp.func("sum", _value(figure.kind)).as_("sum"))
     split = split.from_(COST_LINES.name).where(condition(figure)).group_by(exp.Literal.number(1))
-    [groups] = await _asked(asking, figure, split)
+    [groups] = await _asked(asking, figure, split, tags=tags)
     parts = [(f"{by} {one['part']}" if one["part"] else f"no {by}", one["sum"] or Decimal(0)) for one in groups]
     where = "".join(f", {name} {value}" if value else f", without {name}" for name, value in figure.values)
     title = f"{figure.kind.capitalize()} cost from {figure.start} to before {figure.end}{where}"
     said = f" where {figure.where}" if figure.where else ""
     formula = f"sum of the {figure.kind} cost of {lines:,} lines that begin from {figure.start} to before {figure.end}{where}{said}"
-    evidence = Evidence(formula, parts_of(parts, amount), _prices(found.rows), _shown(found.rows), lines)
+    evidence = Evidence(formula, parts_of(parts, amount), _prices(found.rows), shown(found.rows), lines)
     return Traced(title, amount, figure.currency, evidence)
 
 
@@ -198,7 +204,7 @@ async def _side(
     lines = await cost_rows(asking, CostFigure(period.start, period.end, "", figure.kind, figure.where))
     formula = f"sum of the {figure.kind} cost of {period}, each currency at its rate"
     count = sum(rows for _, _, rows in lines.sums)
-    evidence = Evidence(formula, parts, used, _shown(lines.rows), count)
+    evidence = Evidence(formula, parts, used, shown(lines.rows), count)
     return Traced(f"{figure.kind.capitalize()} cost of {period}", amount, figure.currency, evidence)
 
 
@@ -227,4 +233,4 @@ async def _change(
         rows += lines.rows
         total += sum(count for _, _, count in lines.sums)
     formula = f"{_CAUSES[cause]}, from {periods[0]} to {periods[1]}"
-    return Traced(title, amount, figure.currency, Evidence(formula, tuple(parts), used, _shown(rows), total))
+    return Traced(title, amount, figure.currency, Evidence(formula, tuple(parts), used, shown(rows), total))

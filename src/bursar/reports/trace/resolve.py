@@ -8,7 +8,7 @@ from typing import Any
 from bursar.core.findings import service as findings
 from bursar.infra.traces import Tracer
 from bursar.kernel import trace
-from bursar.reports.trace import bank, books, costs, spent
+from bursar.reports.trace import ahead, arrived, bank, books, costs, kept, shares, spent
 from bursar.reports.trace.answer import Asking, Traced
 
 Resolver = Callable[[Asking, Any], Awaitable[Traced]]
@@ -24,7 +24,29 @@ RESOLVERS: Mapping[type[Any], Resolver] = {
     trace.LedgerFigure: books.of_ledger,
     trace.WorthFigure: books.of_worth,
 }
-"""What resolves each kind of figure."""
+"""What resolves each kind of figure; the question of an asked one tells its own."""
+
+QUESTIONS: Mapping[str, Resolver] = {
+    "import": arrived.of_import,
+    "card": arrived.of_card,
+    "tie": arrived.of_tie,
+    "cash": ahead.of_cash,
+    "flow": ahead.of_flow,
+    "recurring": ahead.of_recurring,
+    "forecast": ahead.of_forecast,
+    "transfer": books.of_transfer,
+    "cash_flow": books.of_cash_flow,
+    "groups": books.of_groups,
+    "gain": books.of_gain,
+    "shares": shares.of_shares,
+    "invoice": shares.of_invoice,
+    "commitments": shares.of_commitments,
+    "price": shares.of_price,
+    "alert": kept.of_alert,
+    "score": kept.of_score,
+    "language": kept.of_language,
+}
+"""What resolves an amount that is worked out by asking its question again."""
 
 _FINDING = re.compile(r"[Ff]?[0-9]{1,12}")
 
@@ -46,11 +68,12 @@ async def resolve(asking: Asking, tracer: Tracer, token: str) -> Traced:
         NotFound: What it is about is gone.
     """
     if _FINDING.fullmatch(token):
-        kept = await findings.get(asking.tx, asking.actor, name=token)
-        worth = kept.finding.worth
-        return Traced(f"{kept.name}  {kept.finding.title}", worth.amount, worth.currency, kept.finding.evidence)
+        one = await findings.get(asking.tx, asking.actor, name=token)
+        worth = one.finding.worth
+        return Traced(f"{one.name}  {one.finding.title}", worth.amount, worth.currency, one.finding.evidence)
     figure = tracer.read(token)
-    found = await RESOLVERS[type(figure)](asking, figure)
+    resolver = QUESTIONS[figure.question] if isinstance(figure, trace.AskedFigure) else RESOLVERS[type(figure)]
+    found = await resolver(asking, figure)
     parts = found.evidence.parts
     assert not parts or sum((part.amount for part in parts), Decimal(0)) == found.amount, token
     return found

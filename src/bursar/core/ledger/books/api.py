@@ -15,7 +15,7 @@ from bursar.core.ledger.rules.exports import COLUMNS, cells
 from bursar.core.ledger.rules.reports import Line, Section
 from bursar.infra.clock import utc_now
 from bursar.infra.traces import Tracer
-from bursar.infra.web import As, Day, MoneyOut, Out, TheDb, TracedOut, Traces, router
+from bursar.infra.web import As, Day, Out, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, export, export_text
 from bursar.kernel.errors import TooLarge
 from bursar.kernel.money import Money
@@ -64,10 +64,6 @@ class StatementOut(Out):
 
     sections: list[SectionOut]
     earnings: list[TracedOut]
-
-
-def _money(minor: int, currency: str) -> MoneyOut:
-    return MoneyOut.of(Money(minor, currency))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +146,15 @@ class FlowOut(Out):
 
     kind: str
     code: str
-    inflow: MoneyOut
-    outflow: MoneyOut
+    inflow: TracedOut
+    outflow: TracedOut
 
 
 @r.get("/v1/books/cash-flow", right="ledger:read")
 async def cash_flow(
     db: TheDb,
     actor: As,
+    traces: Traces,
     since: _Since,
     until: _Until,
     cash: Annotated[str, Query(min_length=1, max_length=200, description="Code prefix of the cash accounts.")],
@@ -165,10 +162,14 @@ async def cash_flow(
     """Show where cash came from and went to; movements among cash accounts are left out."""
     async with db.reading(actor) as tx:
         flows = await service.cash_flow(tx, actor, cash=cash, since=since, until=until)
-    return [
-        FlowOut(kind=f.kind, code=f.code, inflow=_money(f.inflow, f.currency), outflow=_money(f.outflow, f.currency))
-        for f in flows
-    ]
+
+    def told(flow: service.Flow, part: str) -> TracedOut:
+        facts = (("cash", cash), ("since", f"{since}"), ("until", f"{until}"), ("code", flow.code))
+        return TracedOut.to(
+            Money(getattr(flow, part), flow.currency), traces.asked("cash_flow", part, flow.currency, facts)
+        )
+
+    return [FlowOut(kind=f.kind, code=f.code, inflow=told(f, "inflow"), outflow=told(f, "outflow")) for f in flows]
 
 
 class GroupOut(Out):
@@ -176,29 +177,29 @@ class GroupOut(Out):
 
     key: str | None
     kind: str
-    debits: MoneyOut
-    credits: MoneyOut
+    debits: TracedOut
+    credits: TracedOut
 
 
 @r.get("/v1/books/groups", right="ledger:read")
 async def groups(
     db: TheDb,
     actor: As,
+    traces: Traces,
     since: _Since,
     until: _Until,
     tag: Annotated[str, Query(max_length=64, description="Group by the value of this tag; by party when empty.")] = "",
 ) -> list[GroupOut]:
     """Show income and expenses of a period by party or by the value of a tag."""
     async with db.reading(actor) as tx:
-        found = await (
-            service.by_tag(tx, actor, tag=tag, since=since, until=until)
-            if tag
-            else service.by_party(tx, actor, since=since, until=until)
-        )
-    return [
-        GroupOut(key=g.key, kind=g.kind, debits=_money(g.debits, g.currency), credits=_money(g.credits, g.currency))
-        for g in found
-    ]
+        found = await service.groups(tx, actor, tag=tag, since=since, until=until)
+
+    def told(group: service.Group, part: str) -> TracedOut:
+        facts = (("tag", tag), ("since", f"{since}"), ("until", f"{until}"), ("key", group.key), ("kind", group.kind))
+        money = Money(getattr(group, part), group.currency)
+        return TracedOut.to(money, traces.asked("groups", part, group.currency, facts))
+
+    return [GroupOut(key=g.key, kind=g.kind, debits=told(g, "debits"), credits=told(g, "credits")) for g in found]
 
 
 class RateOut(Out):
@@ -221,7 +222,7 @@ class RevaluationOut(Out):
     """Balances in one currency at stated rates."""
 
     worth: list[WorthOut]
-    gain: MoneyOut
+    gain: TracedOut
     rates: list[RateOut]
     missing: list[str]
 
@@ -239,6 +240,7 @@ async def revaluation(
     async with db.reading(actor) as tx:
         known = known_at or utc_now()
         found = await service.revalue(tx, actor, on=on, into=into, known_at=known)
+    gain = (("on", f"{on}"), ("known_at", known.isoformat()))
     return RevaluationOut(
         worth=[
             WorthOut(
@@ -247,7 +249,7 @@ async def revaluation(
             )
             for account, minor in found.worth.items()
         ],
-        gain=_money(found.gain, into),
+        gain=TracedOut.to(Money(found.gain, into), traces.asked("gain", "gain", into, gain)),
         rates=[
             RateOut(base=rate.base, rate=f"{rate.rate:f}", day=rate.day, source=rate.source)
             for rate in found.rates.values()

@@ -218,20 +218,11 @@ class Group:
     credits: int
 
 
-async def by_party(tx: Tx, actor: Actor, *, since: date, until: date) -> list[Group]:
-    """Return income and expenses of a period by party."""
-    return await _grouped(tx, actor, since, until, None)
-
-
-async def by_tag(tx: Tx, actor: Actor, *, tag: str, since: date, until: date) -> list[Group]:
-    """Return income and expenses of a period by the value of a tag."""
-    return await _grouped(tx, actor, since, until, tag)
-
-
-async def _grouped(tx: Tx, actor: Actor, since: date, until: date, tag: str | None) -> list[Group]:
+async def groups(tx: Tx, actor: Actor, *, since: date, until: date, tag: str = "") -> list[Group]:
+    """Return income and expenses of a period by the value of a tag; by party when ``tag`` is empty."""
     actor.must("ledger:read")
     _check_period(since, until)
-    rows = await store.grouped(tx, since=since, until=until, tag=tag, kinds=("income", "expense"))
+    rows = await store.grouped(tx, since=since, until=until, tag=tag or None, kinds=("income", "expense"))
     return [Group(row[0], row.kind, row.currency, int(row.debits), int(row.credits)) for row in rows]
 
 

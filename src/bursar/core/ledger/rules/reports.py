@@ -110,6 +110,11 @@ def translated(minor: int, currency: str, into: str, rate: Decimal) -> int:
         return int(amount.to_integral_value(ROUND_HALF_EVEN))
 
 
+def is_position(line: Line) -> bool:
+    """Tell whether an account holds an open position in a foreign currency."""
+    return line.kind == "equity" and line.code.startswith("fx:")
+
+
 def revalued(lines: Iterable[Line], into: str, rates: Mapping[str, Rate]) -> tuple[int, list[str]]:
     """Return what the open positions of ``fx:`` accounts are worth in ``into``, and currencies without a rate.
 
@@ -118,7 +123,7 @@ def revalued(lines: Iterable[Line], into: str, rates: Mapping[str, Rate]) -> tup
     """
     gain, missing = 0, set()
     for line in lines:
-        if line.kind != "equity" or not line.code.startswith("fx:"):
+        if not is_position(line):
             continue
         if line.currency == into:
             gain += line.balance

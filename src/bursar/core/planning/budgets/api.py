@@ -1,7 +1,7 @@
 """Budgets over HTTP."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query, Response
@@ -110,8 +110,8 @@ class AlertOut(Out):
 
     start: date
     threshold: service.Threshold
-    amount: MoneyOut
-    allowed: MoneyOut
+    amount: TracedOut
+    allowed: TracedOut
     told: list[str]
     told_at: datetime
 
@@ -170,17 +170,22 @@ def routes(lake: Lake) -> Router:
             return _status(await service.status(tx, actor, id_=id, lake=lake, now=utc_now(), day=day), traces)
 
     @r.get("/v1/budgets/{id}/alerts", right="budget:read")
-    async def budget_alerts(id: UUID, db: TheDb, actor: As) -> list[AlertOut]:  # noqa: A002
+    async def budget_alerts(id: UUID, db: TheDb, actor: As, traces: Traces) -> list[AlertOut]:  # noqa: A002
         """List what was told about a budget and to whom, newest first."""
         async with db.reading(actor) as tx:
             currency = (await service.get(tx, actor, id_=id)).amount.currency
             rows = await service.alerts(tx, actor, id_=id)
+
+        def told(row: Any, part: str) -> TracedOut:
+            facts = (("budget", str(id)), ("start", f"{row.start_day}"), ("threshold", row.threshold))
+            return TracedOut.to(Money(getattr(row, part), currency), traces.asked("alert", part, currency, facts))
+
         return [
             AlertOut(
                 start=row.start_day,
                 threshold=row.threshold,
-                amount=MoneyOut.of(Money(row.amount, currency)),
-                allowed=MoneyOut.of(Money(row.allowed, currency)),
+                amount=told(row, "amount"),
+                allowed=told(row, "allowed"),
                 told=row.told,
                 told_at=row.told_at,
             )

@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import Path
 from pydantic import Field
 
+import bursar
 from bursar.core.planning.forecasts import service
 from bursar.core.planning.forecasts.rules import given
 from bursar.core.planning.forecasts.rules.stored import HORIZON_MAX
@@ -23,6 +24,7 @@ from bursar.infra.traces import Tracer
 from bursar.infra.web import As, Day, In, Out, Router, TheDb, Traces, router
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
+from bursar.kernel.money import plainly
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 
@@ -103,6 +105,9 @@ class StoredStepOut(Out):
     lower95: str
     upper95: str
     baseline: str
+    trace: Annotated[
+        str, "`/v1/trace/{token}` tells what `mean` is made of, its ranges and the rows it was learned from."
+    ]
 
 
 class ServedOut(Out):
@@ -205,6 +210,9 @@ class MovedOut(Out):
     after: str
     change: str
     steps: list[StepOut]
+    trace: Annotated[
+        str, "`/v1/trace/{token}` tells what `before` is made of; the drivers of the question do the rest."
+    ]
 
 
 class WhatIfOut(Out):
@@ -228,20 +236,23 @@ def routes(lake: Lake) -> Router:
     @r.post("/v1/forecasts", right="forecast:read", once="never", body_bytes_max=BODY_BYTES_MAX)
     async def forecast_numbers(body: ForecastIn, actor: As) -> ForecastsOut:
         """Forecast own numbers; nothing is stored. Each currency is forecast apart from the others."""
-        sent = [_given(one, Grain(body.grain)) for one in body.series]
-        answers = await service.forecast_given(
-            actor, given_=sent, grain=Grain(body.grain), horizon=body.horizon, country=body.country
-        )
+        grain = Grain(body.grain)
+        sent = [_given(one, grain) for one in body.series]
+        horizon, country = body.horizon, body.country
+        answers = await service.forecast_given(actor, given_=sent, grain=grain, horizon=horizon, country=country)
         return ForecastsOut(series=[_answer(one) for one in answers])
 
     @r.post("/v1/forecasts/what-if", right="forecast:read", once="never", refusals=[NotFound])
-    async def what_if(body: WhatIfIn, db: TheDb, actor: As) -> WhatIfOut:
+    async def what_if(body: WhatIfIn, db: TheDb, actor: As, traces: Traces) -> WhatIfOut:
         """Change price, volume or growth of a series; see its stored forecast and everything above it move."""
         drivers = Drivers(Decimal(body.price), Decimal(body.volume), Decimal(body.growth), body.since)
         async with db.reading(actor) as tx:
             run, moved = await service.what_if(tx, actor, id_=body.series, grain=Grain(body.grain), drivers=drivers)
         return WhatIfOut(
-            currency=run.currency, grain=run.grain, made_at=run.made_at, series=[_moved(run, one) for one in moved]
+            currency=run.currency,
+            grain=run.grain,
+            made_at=run.made_at,
+            series=[_moved(run, one, traces) for one in moved],
         )
 
     @r.get("/v1/series/{key}/forecast", right="forecast:read")
@@ -253,7 +264,7 @@ def routes(lake: Lake) -> Router:
             run, values = await service.of_series(tx, actor, id_=key, grain=Grain(grain))
             record = await scores.live(tx, source=run.source, grain=run.grain, currency=run.currency)
             history, newer = await _history(tx, actor, lake, key, run, traces)
-        return _stored(run, values, record, history, newer)
+        return _stored(run, values, record, history, newer, traces)
 
     return r
 
@@ -269,7 +280,11 @@ async def _history(
     except NotFound:  # the facts were taken back since
         return [], None
     past = [
-        PastOut(start=start, amount=f"{amount:.{series.PLACES}f}", trace=traces.token(series.figure(found, start)))
+        PastOut(
+            start=start,
+            amount=plainly(Decimal(f"{amount:.{series.PLACES}f}"), run.currency),
+            trace=traces.token(series.figure(found, start)),
+        )
         for start, amount in list(zip(times.astype("datetime64[D]").tolist(), amounts, strict=True))[-HISTORY_MAX:]
     ]
     return past, past[-1].start >= run.origin
@@ -300,9 +315,6 @@ def _when(text: str) -> datetime:
 
 
 def _answer(one: Answer) -> GivenForecastOut:
-    import bursar
-
-    rows = zip(one.starts, one.mean, one.lower80, one.upper80, one.lower95, one.upper95, strict=True)
     return GivenForecastOut(
         key=one.key,
         currency=one.currency,
@@ -320,15 +332,8 @@ def _answer(one: Answer) -> GivenForecastOut:
         ),
         notes=list(one.notes),
         steps=[
-            StepOut(
-                start=start,
-                mean=f"{mean:.4f}",
-                lower80=f"{low80:.4f}",
-                upper80=f"{high80:.4f}",
-                lower95=f"{low95:.4f}",
-                upper95=f"{high95:.4f}",
-            )
-            for start, mean, low80, high80, low95, high95 in rows
+            StepOut(start=start, **{name: f"{getattr(one, name)[at]:.4f}" for name in _ENDS})
+            for at, start in enumerate(one.starts)
         ],
     )
 
@@ -338,21 +343,14 @@ _ENDS = ("mean", "lower80", "upper80", "lower95", "upper95")
 
 def _served(run: Run, values: Values) -> ServedOut:
     return ServedOut(
-        model=values.model,
-        version=run.code_version,
-        baseline=run.baseline,
-        beats_baseline=values.beats_baseline,
-        error=values.error,
-        baseline_error=values.baseline_error,
-        trained_from=run.first_day,
-        trained_to=run.last_day,
-        coverage80=run.coverage80,
-        coverage95=run.coverage95,
-    )
+        model=values.model, version=run.code_version, baseline=run.baseline, beats_baseline=values.beats_baseline,
+        error=values.error, baseline_error=values.baseline_error, trained_from=run.first_day, trained_to=run.last_day,
+        coverage80=run.coverage80, coverage95=run.coverage95,
+    )  # fmt: skip
 
 
 def _stored(
-    run: Run, values: Values, record: Record | None, history: list[PastOut], newer: bool | None
+    run: Run, values: Values, record: Record | None, history: list[PastOut], newer: bool | None, traces: Tracer
 ) -> StoredForecastOut:
     return StoredForecastOut(
         key=values.id,
@@ -374,6 +372,7 @@ def _stored(
             StoredStepOut(
                 start=start,
                 baseline=f"{amount_of(values.baseline[at]):f}",
+                trace=traces.token(service.figure(run, values, start)),
                 **{name: f"{amount_of(getattr(values, name)[at]):f}" for name in _ENDS},
             )
             for at, start in enumerate(run.starts)
@@ -381,7 +380,7 @@ def _stored(
     )
 
 
-def _moved(run: Run, one: Moved) -> MovedOut:
+def _moved(run: Run, one: Moved, traces: Tracer) -> MovedOut:
     before, after = sum(one.values.mean), sum(one.mean)
     return MovedOut(
         key=one.values.id,
@@ -390,6 +389,7 @@ def _moved(run: Run, one: Moved) -> MovedOut:
         before=f"{amount_of(before):f}",
         after=f"{amount_of(after):f}",
         change=f"{amount_of(after - before):f}",
+        trace=traces.token(service.figure(run, one.values)),
         steps=[
             StepOut(
                 start=datetime.combine(start, datetime.min.time()),

@@ -26,6 +26,7 @@ from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain
+from bursar.kernel.trace import AskedFigure
 
 __all__ = [
     "Answer",
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "Values",
     "amount_of",
+    "figure",
     "forecast_all",
     "forecast_given",
     "newest",
@@ -227,6 +229,12 @@ async def of_series(tx: Tx, actor: Actor, *, id_: str, grain: Grain) -> tuple[Ru
     if found is None:
         raise NotFound(f"{grain} forecast of series", id_)
     return found
+
+
+def figure(run: Run, values: Values, start: date | None = None) -> AskedFigure:
+    """Return what the mean of one period of a stored forecast stands for, or of all its periods."""
+    facts = (("series", values.id), ("grain", run.grain.value), ("start", f"{start}" if start else ""))
+    return AskedFigure("forecast", "mean", run.currency, facts)
 
 
 async def forecast_given(

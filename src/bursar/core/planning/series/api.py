@@ -4,12 +4,14 @@ from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import Query
+from pydantic import Field
 
 from bursar.core.planning.series import service
 from bursar.core.planning.series.service import Found
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, Listed, Out, Page, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Listed, Out, Page, Router, TheDb, Traces, router
 from bursar.kernel.period import Grain
 
 SourceName = Annotated[
@@ -32,9 +34,10 @@ class SeriesOut(Out):
     last: date
     periods: int
     recent: str
+    trace: Annotated[str, Field(description="Of `recent`.")]
 
 
-def out(found: Found) -> SeriesOut:
+def out(found: Found, traces: Tracer) -> SeriesOut:
     """Translate a series for the wire."""
     return SeriesOut(
         key=found.id,
@@ -48,6 +51,7 @@ def out(found: Found) -> SeriesOut:
         last=found.last,
         periods=found.periods,
         recent=f"{found.recent:.2f}",
+        trace=traces.token(service.recent_figure(found)),
     )
 
 
@@ -60,6 +64,7 @@ def routes(lake: Lake) -> Router:
         db: TheDb,
         actor: As,
         page: Page,
+        traces: Traces,
         search: Annotated[
             str, Query(max_length=service.SEARCH_CHARS_MAX, description="Words the name must hold.")
         ] = "",
@@ -81,6 +86,6 @@ def routes(lake: Lake) -> Router:
             )
         start = int(page.after[0]) if page.after else 0
         numbered = list(enumerate(found[start : start + page.limit + 1], start + 1))
-        return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: out(pair[1]))
+        return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: out(pair[1], traces))
 
     return r

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -183,6 +183,13 @@ def figure(found: Found, start: date) -> SpentFigure:
     values = zip(source.levels, rules.parts_of(found.key, len(source.levels)), strict=False)
     end = add_months(start, 1) if found.grain is Grain.MONTH else start + timedelta(days=_DAYS[found.grain])
     return SpentFigure(found.source, start, end, found.currency, PLACES, tuple(values))
+
+
+def recent_figure(found: Found) -> SpentFigure:
+    """Return what the newest level of a series stands for."""
+    back = timedelta(days=_DAYS.get(found.grain, 0) * (_RECENT[found.grain] - 1))
+    newest = figure(found, found.last)
+    return replace(newest, start=newest.start - back, places=2)
 
 
 def row_names(source: Source) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Cash over HTTP: thirteen weeks ahead, recurring payments, least balances."""
 
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Annotated
@@ -9,11 +10,11 @@ from pydantic import Field
 
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, In, MoneyIn, MoneyOut, Out, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, In, MoneyIn, MoneyOut, Out, Router, TheDb, TracedOut, Traces, router
 from bursar.kernel.errors import NotFound
-from bursar.kernel.money import Money, exponent
 from bursar.parts.banking.cash import service
-from bursar.parts.banking.cash.rules import paths
+from bursar.parts.banking.cash.rules import paths, views
 from bursar.parts.banking.cash.rules.paths import Flow
 from bursar.parts.banking.cash.rules.views import Outlook, Week
 from bursar.parts.banking.rules.recurring import Recurring
@@ -29,15 +30,15 @@ class WeekOut(Out):
     """One week ahead; the ends are those of the 80 % and 95 % interval of the balance at its end."""
 
     start: date
-    recurring_in: MoneyOut
-    recurring_out: MoneyOut
-    committed: Annotated[MoneyOut, Field(description="Held in the ledger and due in this week.")]
-    rest: Annotated[MoneyOut, Field(description="What planning forecasts for everything else.")]
-    balance: MoneyOut
-    lower80: MoneyOut
-    upper80: MoneyOut
-    lower95: MoneyOut
-    upper95: MoneyOut
+    recurring_in: TracedOut
+    recurring_out: TracedOut
+    committed: Annotated[TracedOut, Field(description="Held in the ledger and due in this week.")]
+    rest: Annotated[TracedOut, Field(description="What planning forecasts for everything else.")]
+    balance: TracedOut
+    lower80: TracedOut
+    upper80: TracedOut
+    lower95: TracedOut
+    upper95: TracedOut
 
 
 class LowOut(Out):
@@ -53,7 +54,7 @@ class FlowOut(Out):
 
     account: str
     day: date
-    amount: MoneyOut
+    amount: TracedOut
     label: str
     source: Annotated[str, Field(description="recurring or commitment.")]
 
@@ -63,10 +64,10 @@ class OutlookOut(Out):
 
     account: str
     currency: str
-    balance: MoneyOut
+    balance: TracedOut
     known: Annotated[bool, Field(description="False where no statement states a balance: it then counts from zero.")]
     on: Annotated[date, Field(description="Last day of the facts.")]
-    least: MoneyOut
+    least: Annotated[MoneyOut, Field(description="As a person set it; else nothing.")]
     low: LowOut | None
     runway_days: Annotated[int | None, Field(description="Days until it is used up; null when it grows.")]
     runway_days_min: Annotated[int | None, Field(description="The same at the lower end of the 80 % interval.")]
@@ -85,10 +86,10 @@ class RecurringOut(Out):
     cadence: str
     times: int
     next_day: date
-    usual: MoneyOut
-    lowest: MoneyOut
-    highest: MoneyOut
-    a_year: MoneyOut
+    usual: TracedOut
+    lowest: TracedOut
+    highest: TracedOut
+    a_year: TracedOut
 
 
 class LeastIn(In):
@@ -106,47 +107,52 @@ class LeastOut(Out):
     least: MoneyOut
 
 
-def _exact(amount: Decimal, currency: str) -> MoneyOut:
-    """Return an exact amount without the places that only a wide column has."""
-    whole = amount.normalize()
-    places = max(exponent(currency), -int(whole.as_tuple().exponent))
-    return MoneyOut(amount=f"{whole:.{places}f}", currency=currency)
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Translates what is expected of one account, or of all of a currency, with the tokens of its amounts."""
 
+    traces: Tracer
+    account: str
+    currency: str
 
-def _rounded(amount: float | Decimal, currency: str) -> MoneyOut:
-    return MoneyOut.of(Money.rounded(Decimal(str(amount)), currency))
+    def amount(self, question: str, part: str, amount: Decimal | float, **facts: str) -> TracedOut:
+        """Return an exact amount as it is, an expected one to the cent."""
+        pairs = (("account", self.account), *facts.items())
+        trace = self.traces.asked(question, part, self.currency, pairs)
+        return TracedOut.exactly(views.told_amount(amount, self.currency), self.currency, trace)
 
+    def outlook(self, one: Outlook) -> OutlookOut:
+        low = LowOut(day=one.low.day, earliest=one.low.earliest, latest=one.low.latest) if one.low else None
+        return OutlookOut(
+            account=one.account, currency=one.currency, balance=self.amount("cash", "balance", one.balance), known=one.known,
+            on=one.on, least=MoneyOut.exact(one.limit, one.currency), low=low, runway_days=one.runway_days,
+            runway_days_min=one.runway_days_min, model=one.model, tried=one.tried,
+            coverage80=None if one.coverage80 != one.coverage80 else one.coverage80,  # NaN: it cannot be told
+            weeks=[self.week(week) for week in one.weeks],
+            flows=[self.flow(flow) for flow in sorted(one.flows, key=lambda flow: flow.day)[:FLOWS_MAX]],
+        )  # fmt: skip
 
-def _week(week: Week, currency: str) -> WeekOut:
-    exact = {name: _exact(getattr(week, name), currency) for name in ("recurring_in", "recurring_out", "committed")}
-    names = ("rest", "balance", "lower80", "upper80", "lower95", "upper95")
-    return WeekOut(start=week.start, **exact, **{name: _rounded(getattr(week, name), currency) for name in names})
+    def week(self, week: Week) -> WeekOut:
+        amounts = {
+            name: self.amount("cash", name, getattr(week, name), week=f"{week.start}") for name in views.WEEK_AMOUNTS
+        }
+        return WeekOut(start=week.start, **amounts)
 
+    def flow(self, flow: Flow) -> FlowOut:
+        mine = replace(self, account=flow.account)
+        facts = {"day": f"{flow.day}", "label": flow.label, "of": f"{flow.amount:f}"}
+        amount = mine.amount("flow", flow.source, flow.amount, **facts)
+        return FlowOut(account=flow.account, day=flow.day, amount=amount, label=flow.label, source=flow.source)
 
-def _flow(flow: Flow) -> FlowOut:
-    amount = _exact(flow.amount, flow.currency)
-    return FlowOut(account=flow.account, day=flow.day, amount=amount, label=flow.label, source=flow.source)
-
-
-def _out(one: Outlook) -> OutlookOut:
-    low = LowOut(day=one.low.day, earliest=one.low.earliest, latest=one.low.latest) if one.low else None
-    return OutlookOut(
-        account=one.account, currency=one.currency, balance=_exact(one.balance, one.currency), known=one.known,
-        on=one.on, least=_exact(one.limit, one.currency), low=low, runway_days=one.runway_days,
-        runway_days_min=one.runway_days_min, model=one.model, tried=one.tried,
-        coverage80=None if one.coverage80 != one.coverage80 else one.coverage80,  # NaN: it cannot be told
-        weeks=[_week(week, one.currency) for week in one.weeks],
-        flows=[_flow(flow) for flow in sorted(one.flows, key=lambda flow: flow.day)[:FLOWS_MAX]],
-    )  # fmt: skip
-
-
-def _recurring(one: Recurring) -> RecurringOut:
-    recent, usual = one.amounts[-paths.AMOUNTS_LOOKED :], paths.usual_amount(one)
-    return RecurringOut(
-        account=one.account, label=one.label, cadence=one.cadence, times=len(one.days), next_day=paths.next_day(one),
-        usual=_exact(usual, one.currency), lowest=_exact(min(recent), one.currency),
-        highest=_exact(max(recent), one.currency), a_year=_exact(usual * one.per_year, one.currency),
-    )  # fmt: skip
+    def recurring(self, one: Recurring) -> RecurringOut:
+        amounts = {
+            name: self.amount("recurring", name, amount, payee=one.payee)
+            for name, amount in views.recurring_amounts(one).items()
+        }
+        return RecurringOut(
+            account=one.account, label=one.label, cadence=one.cadence, times=len(one.days), next_day=paths.next_day(one),
+            **amounts,
+        )  # fmt: skip
 
 
 def routes(lake: Lake) -> Router:
@@ -154,18 +160,21 @@ def routes(lake: Lake) -> Router:
     r = router("cash", tag="Cash", about="Balances, recurring payments, thirteen weeks ahead, runway.")
 
     @r.get("/v1/cash", right="bank:read")
-    async def cash_outlook(db: TheDb, actor: As, account: _Account = "") -> list[OutlookOut]:
+    async def cash_outlook(db: TheDb, actor: As, traces: Traces, account: _Account = "") -> list[OutlookOut]:
         """Show the thirteen weeks ahead: each currency's total and its accounts, with intervals and runway."""
         async with db.reading(actor) as tx:
             found = await service.outlook(tx, actor, lake=lake)
-        return [_out(one) for one in found if account in ("", one.account)]
+        return [
+            _Telling(traces, one.account, one.currency).outlook(one) for one in found if account in ("", one.account)
+        ]
 
     @r.get("/v1/cash/recurring", right="bank:read")
-    async def list_recurring(db: TheDb, actor: As, account: _Account = "") -> list[RecurringOut]:
+    async def list_recurring(db: TheDb, actor: As, traces: Traces, account: _Account = "") -> list[RecurringOut]:
         """List up to 1,000 recurring payments that still run, in and out."""
         async with db.reading(actor) as tx:
             found = await service.recurring_payments(tx, actor, lake=lake)
-        return [_recurring(one) for one in found if account in ("", one.account)][:RECURRING_MAX]
+        mine = [one for one in found if account in ("", one.account)][:RECURRING_MAX]
+        return [_Telling(traces, one.account, one.currency).recurring(one) for one in mine]
 
     @r.get("/v1/cash/least", right="bank:read")
     async def list_least(db: TheDb, actor: As) -> list[LeastOut]:
@@ -173,7 +182,8 @@ def routes(lake: Lake) -> Router:
         async with db.reading(actor) as tx:
             found = await service.least(tx, actor)
         return [
-            LeastOut(account=account, least=_exact(amount, currency)) for (account, currency), amount in found.items()
+            LeastOut(account=account, least=MoneyOut.exact(amount, currency))
+            for (account, currency), amount in found.items()
         ]
 
     @r.put("/v1/cash/least", right="bank:write", refusals=[NotFound], status_code=204)

@@ -8,8 +8,9 @@ from fastapi import Query
 from pydantic import Field
 
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, MoneyOut, Out, TheDb, router
+from bursar.infra.web import As, Out, TheDb, TracedOut, Traces, router
 from bursar.kernel.money import Money
+from bursar.kernel.trace import LedgerFigure, TransactionFigure
 from bursar.parts.banking.posting import service
 from bursar.parts.banking.posting.service import Posted
 
@@ -34,7 +35,7 @@ class RefusedOut(Out):
     transaction: UUID
     account: str
     day: date
-    amount: MoneyOut
+    amount: TracedOut
     label: str
     why: str
 
@@ -52,9 +53,9 @@ class TieOut(Out):
     account: str
     day: date
     file: str
-    stated: MoneyOut
-    booked: MoneyOut
-    off: Annotated[MoneyOut, Field(description="What the statement states beyond the books.")]
+    stated: TracedOut
+    booked: TracedOut
+    off: Annotated[TracedOut, Field(description="What the statement states beyond the books.")]
     ties: bool
 
 
@@ -63,7 +64,7 @@ class BalanceOut(Out):
 
     account: str
     ledger_account: UUID
-    balance: MoneyOut
+    balance: TracedOut
     since: Annotated[date, Field(description="Its first day in the books.")]
     until: Annotated[date, Field(description="The last day that changed it.")]
 
@@ -73,10 +74,6 @@ class PlacedOut(Out):
 
     place: Annotated[int, Field(description="0 for the whole, from 1 for the parts.")]
     transfer: UUID
-
-
-def _money(minor: int, currency: str) -> MoneyOut:
-    return MoneyOut.of(Money(minor, currency))
 
 
 r = router(
@@ -110,7 +107,7 @@ async def post_lines(
 
 
 @r.get("/v1/bank/postings", right="bank:read")
-async def list_unposted(db: TheDb, actor: As) -> UnpostedOut:
+async def list_unposted(db: TheDb, actor: As, traces: Traces) -> UnpostedOut:
     """List up to 1,000 lines that the ledger refused, and tell whether others wait."""
     async with db.reading(actor) as tx:
         waits, rows = await service.waits(tx, actor), await service.refused(tx, actor)
@@ -118,7 +115,8 @@ async def list_unposted(db: TheDb, actor: As) -> UnpostedOut:
         waits=waits,
         refused=[
             RefusedOut(
-                transaction=row.id, account=row.account, day=row.booking_date, amount=MoneyOut.exact(row.amount, row.currency),
+                transaction=row.id, account=row.account, day=row.booking_date,
+                amount=TracedOut.exactly(row.amount, row.currency, traces.token(TransactionFigure(row.id))),
                 label=row.label, why=row.refusal,
             )
             for row in rows
@@ -127,28 +125,39 @@ async def list_unposted(db: TheDb, actor: As) -> UnpostedOut:
 
 
 @r.get("/v1/bank/reconciliation", right="bank:read")
-async def reconcile(db: TheDb, actor: As) -> list[TieOut]:
+async def reconcile(db: TheDb, actor: As, traces: Traces) -> list[TieOut]:
     """Compare the closing balance of every imported statement with the books at the end of its day."""
     async with db.reading(actor) as tx:
         ties = await service.reconcile(tx, actor)
+
+    def told(tie: service.Tie, part: str) -> TracedOut:
+        one = tie.stated
+        facts = (("account", one.account), ("day", f"{one.closing_day}"), ("file", one.file))
+        minor = {"stated": tie.closing, "booked": tie.booked, "off": tie.off}[part]
+        return TracedOut.to(Money(minor, one.currency), traces.asked("tie", part, one.currency, facts))
+
     return [
         TieOut(
             account=tie.stated.account, day=tie.stated.closing_day, file=tie.stated.file,
-            stated=_money(tie.closing, tie.stated.currency), booked=_money(tie.booked, tie.stated.currency),
-            off=_money(tie.off, tie.stated.currency), ties=tie.off == 0,
+            stated=told(tie, "stated"), booked=told(tie, "booked"), off=told(tie, "off"), ties=tie.off == 0,
         )
         for tie in ties
     ]  # fmt: skip
 
 
 @r.get("/v1/bank/balances", right="bank:read")
-async def list_balances(db: TheDb, actor: As) -> list[BalanceOut]:
+async def list_balances(db: TheDb, actor: As, traces: Traces) -> list[BalanceOut]:
     """List own accounts with what the books say is on them."""
     async with db.reading(actor) as tx:
         found = await service.balances(tx, actor)
+
+    def told(one: service.Standing) -> TracedOut:
+        figure = LedgerFigure("balance", one.currency, one.ledger_account, until=one.path.days[-1])
+        return TracedOut.to(Money(one.path.balances[-1], one.currency), traces.token(figure))
+
     return [
         BalanceOut(
-            account=one.account, ledger_account=one.ledger_account, balance=_money(one.path.balances[-1], one.currency),
+            account=one.account, ledger_account=one.ledger_account, balance=told(one),
             since=one.path.days[0], until=one.path.days[-1],
         )
         for one in found

@@ -17,10 +17,11 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.infra.paging import Paging
 from bursar.infra.traces import Tracer
-from bursar.infra.web import As, Day, In, Listed, Match, MoneyOut, Out, Page, Router, TheDb, TracedOut, Traces, router
+from bursar.infra.web import As, Day, In, Listed, Match, Out, Page, Router, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, PAGE_ROWS, Form, export
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import TooLarge
+from bursar.kernel.money import plainly
 from bursar.kernel.trace import TransactionFigure
 from bursar.parts.banking.transactions import service
 from bursar.parts.banking.transactions.rules import (
@@ -83,7 +84,7 @@ class PartIn(In):
 class PartOut(Out):
     """One part of a split."""
 
-    amount: MoneyOut
+    amount: TracedOut
     category: str
     department: str
     note: str
@@ -146,16 +147,8 @@ def transaction_out(row: sa.Row[Any], traces: Tracer) -> TransactionOut:
 
 def _fields(row: sa.Row[Any], traces: Tracer) -> dict[str, Any]:
     plain = [name for name in TransactionOut.model_fields if name != "amount"]
-    money, trace = _money(row.amount, row.currency), traces.token(TransactionFigure(row.id))
-    return {name: getattr(row, name) for name in plain} | {
-        "amount": TracedOut(amount=money.amount, currency=money.currency, trace=trace)
-    }
-
-
-def _money(amount: Decimal, currency: str) -> MoneyOut:
-    whole = amount.normalize()
-    places = max(2, -int(whole.as_tuple().exponent))
-    return MoneyOut(amount=f"{whole:.{places}f}", currency=currency)
+    trace = traces.token(TransactionFigure(row.id))
+    return {name: getattr(row, name) for name in plain} | {"amount": TracedOut.exactly(row.amount, row.currency, trace)}
 
 
 r = router(
@@ -236,7 +229,7 @@ async def exported(tx: Tx, actor: Actor, words: str, wanted: Filter) -> AsyncIte
 def _exported(row: sa.Row[Any], name: str) -> Any:
     value = getattr(row, name)
     if name == "amount":
-        return Decimal(_money(value, row.currency).amount)
+        return Decimal(plainly(value, row.currency))
     return str(value) if isinstance(value, UUID) else value
 
 
@@ -254,12 +247,12 @@ async def get_transaction(
     match.tag(whole.row.version)
     parts = [
         PartOut(
-            amount=_money(part.amount, whole.row.currency),
+            amount=TracedOut.exactly(part.amount, whole.row.currency, traces.token(TransactionFigure(id, place))),
             category=part.category,
             department=part.department,
             note=part.note,
         )
-        for part in whole.parts
+        for place, part in enumerate(whole.parts, 1)
     ]
     return WholeOut(**_fields(whole.row, traces), parts=parts)
 

@@ -8,8 +8,9 @@ from uuid import UUID
 from pydantic import Field
 
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, In, MoneyOut, Out, TheDb, router
+from bursar.infra.web import As, In, Out, TheDb, TracedOut, Traces, router
 from bursar.kernel.errors import NotFound
+from bursar.kernel.trace import TransactionFigure
 from bursar.parts.banking.transactions.rules import CATEGORY_CHARS_MAX, WORD_CHARS_MAX, words_of
 from bursar.parts.banking.transactions.service import PeriodClosed
 from bursar.parts.banking.understanding import service
@@ -37,7 +38,7 @@ class CardOut(Out):
     """One question: rows alike, and the likeliest answers."""
 
     label: str
-    amount: MoneyOut
+    amount: TracedOut
     inflow: bool
     rows: int
     ids: list[UUID]
@@ -51,7 +52,7 @@ class AuditOut(Out):
     account: str
     booking_date: date
     label: str
-    amount: MoneyOut
+    amount: TracedOut
     department: str
 
 
@@ -133,8 +134,8 @@ class LimitIn(In):
     again: bool = False
 
 
-def _money(size: int, currency: str) -> MoneyOut:
-    return MoneyOut.exact(Decimal(size).scaleb(-2), currency)
+def _money(size: int, currency: str, trace: str) -> TracedOut:
+    return TracedOut.exactly(Decimal(size).scaleb(-2), currency, trace)
 
 
 def _understood(done: Understood) -> UnderstoodOut:
@@ -157,13 +158,16 @@ async def understand(body: LimitIn, db: TheDb, actor: As) -> UnderstoodOut:
 
 
 @r.get("/v1/transactions/queue", right="transaction:read")
-async def queue(db: TheDb, actor: As, limit: int = 20) -> list[CardOut]:
+async def queue(db: TheDb, actor: As, traces: Traces, limit: int = 20) -> list[CardOut]:
     """List the cards most worth answering: money times uncertainty, the likeliest three answers each."""
     async with db.reading(actor) as tx:
         cards = await service.queue(tx, actor, limit=min(max(limit, 1), CARDS_MAX))
     return [
         CardOut(
-            label=card.label, amount=_money(card.size, card.currency), inflow=card.inflow, rows=card.rows, ids=list(card.ids),
+            label=card.label, inflow=card.inflow, rows=card.rows, ids=list(card.ids),
+            amount=_money(
+                card.size, card.currency, traces.asked("card", "amount", card.currency, (("first", str(card.ids[0])),))
+            ),
             top=[
                 AnswerOut(
                     category=one.category, stage=one.stage, score=one.score, because=one.because, facts=dict(one.facts)
@@ -176,14 +180,17 @@ async def queue(db: TheDb, actor: As, limit: int = 20) -> list[CardOut]:
 
 
 @r.get("/v1/transactions/audits", right="transaction:read")
-async def audits(db: TheDb, actor: As, limit: int = 20) -> list[AuditOut]:
+async def audits(db: TheDb, actor: As, traces: Traces, limit: int = 20) -> list[AuditOut]:
     """List automatic rows to audit blind; decide them like any other."""
     async with db.reading(actor) as tx:
         rows = await service.audits(tx, actor, limit=min(max(limit, 1), CARDS_MAX))
     return [
         AuditOut(
             id=row.id, account=row.account, booking_date=row.day, label=row.label,
-            amount=_money(row.size if row.amount > 0 else -row.size, row.currency), department=row.department,
+            department=row.department,
+            amount=_money(
+                row.size if row.amount > 0 else -row.size, row.currency, traces.token(TransactionFigure(row.id))
+            ),
         )
         for row in rows
     ]  # fmt: skip

@@ -1,22 +1,18 @@
 """The commitment planner over HTTP."""
 
 from datetime import date
-from decimal import Decimal
 from typing import Annotated
 
 from fastapi import Query
 
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
-from bursar.infra.web import As, MoneyOut, Out, Router, TheDb, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Out, Router, TheDb, TracedOut, Traces, router
 from bursar.kernel.errors import Invalid
 from bursar.parts.cloud.commitments import service
-from bursar.parts.cloud.commitments.service import Answer, Planned, Scope, Source, Wanted
+from bursar.parts.cloud.commitments.service import OUTCOMES, Answer, Planned, Scope, Source, Wanted
 from bursar.parts.cloud.prices.service import PriceList
-
-HOURS_A_YEAR = 8760
-_CENT = Decimal("0.01")
-_HOURLY = Decimal("0.000001")
 
 
 class StandingOut(Out):
@@ -42,17 +38,17 @@ class OutcomeOut(Out):
     """What the plan does in the 10, 50 or 90 % scenario of demand: amounts per hour."""
 
     quantile: float
-    demand: MoneyOut
-    best_level: MoneyOut
-    saving: MoneyOut
-    regret: MoneyOut
+    demand: TracedOut
+    best_level: TracedOut
+    saving: TracedOut
+    regret: TracedOut
 
 
 class PurchaseOut(Out):
     """One tranche to buy."""
 
     on: date
-    hourly: MoneyOut
+    hourly: TracedOut
 
 
 class PlanOut(Out):
@@ -64,10 +60,10 @@ class PlanOut(Out):
 
     provider: str
     offers: list[OfferOut]
-    hourly: MoneyOut
-    on_demand_a_year: MoneyOut
-    cost_a_year: MoneyOut
-    saving_a_year: MoneyOut
+    hourly: TracedOut
+    on_demand_a_year: TracedOut
+    cost_a_year: TracedOut
+    saving_a_year: TracedOut
     coverage: float
     utilisation: float
     savings_rate: float
@@ -91,17 +87,18 @@ class CommitmentsOut(Out):
     left_out: int
 
 
-def money(amount: float, currency: str, quantum: Decimal = _HOURLY) -> MoneyOut:
-    """Translate an expected amount, which is a statistic, for the wire."""
-    return MoneyOut.exact(Decimal(amount).quantize(quantum), currency)
+def planned_out(one: Planned, wanted: Wanted, traces: Tracer) -> PlanOut:
+    """Translate one plan, with the tokens of its amounts."""
+    plan = one.plan
+    facts = (
+        ("provider", wanted.provider), ("years", f"{wanted.years}"), ("payment", wanted.payment), ("scope", wanted.scope),
+        ("discount", None if wanted.discount is None else f"{wanted.discount!r}"), ("of", one.provider),
+        *(("family", family) for family in one.families),
+    )  # fmt: skip
 
-
-def planned_out(one: Planned) -> PlanOut:
-    """Translate one plan."""
-    plan, currency = one.plan, one.currency
-
-    def yearly(hourly: float) -> MoneyOut:
-        return money(hourly * HOURS_A_YEAR, currency, _CENT)
+    def told(part: str) -> TracedOut:
+        trace = traces.asked("commitments", part, one.currency, facts)
+        return TracedOut.exactly(one.amount(part), one.currency, trace)
 
     return PlanOut(
         provider=one.provider,
@@ -109,31 +106,25 @@ def planned_out(one: Planned) -> PlanOut:
             OfferOut(family=family, discount=round(offer.discount, 4), source=offer.source, term=offer.term)
             for family, offer in zip(one.families, one.offers, strict=True)
         ],
-        hourly=money(plan.level, currency),
-        on_demand_a_year=yearly(plan.on_demand),
-        cost_a_year=yearly(plan.cost),
-        saving_a_year=yearly(plan.on_demand - plan.cost),
+        hourly=told("hourly"),
+        on_demand_a_year=told("on_demand_a_year"),
+        cost_a_year=told("cost_a_year"),
+        saving_a_year=told("saving_a_year"),
         coverage=round(plan.coverage, 4),
         utilisation=round(plan.utilisation, 4),
         savings_rate=round(plan.savings_rate, 4),
         break_even=round(plan.break_even, 4),
         outcomes=[
-            OutcomeOut(
-                quantile=outcome.quantile,
-                demand=money(outcome.demand, currency),
-                best_level=money(outcome.best, currency),
-                saving=money(outcome.saving, currency),
-                regret=money(outcome.regret, currency),
-            )
-            for outcome in plan.outcomes
+            OutcomeOut(quantile=outcome.quantile, **{name: told(f"{name} {at}") for name in OUTCOMES})
+            for at, outcome in enumerate(plan.outcomes)
         ],
-        purchases=[PurchaseOut(on=day, hourly=money(part, currency)) for day, part in one.purchases],
+        purchases=[PurchaseOut(on=day, hourly=told(f"purchase {at}")) for at, (day, _) in enumerate(one.purchases)],
         main_type=one.main_type,
         main_count=round(one.main_count, 2) if one.main_count else None,
     )
 
 
-def answer_out(answer: Answer) -> CommitmentsOut:
+def answer_out(answer: Answer, wanted: Wanted, traces: Tracer) -> CommitmentsOut:
     """Translate the answer."""
     return CommitmentsOut(
         history_from=answer.history.start,
@@ -150,7 +141,7 @@ def answer_out(answer: Answer) -> CommitmentsOut:
             )
             for (provider, currency), one in answer.standing.items()
         ],
-        plans=[planned_out(one) for one in answer.plans],
+        plans=[planned_out(one, wanted, traces) for one in answer.plans],
         without_offer=list(answer.without_offer),
         left_out=answer.left_out,
     )
@@ -172,6 +163,7 @@ def routes(lake: Lake, prices: PriceList, *, engine: str = service.DUCKDB) -> Ro
     async def plan_commitments(
         db: TheDb,
         actor: As,
+        traces: Traces,
         provider: Annotated[str, Query(max_length=40, pattern=r"^[a-z0-9-]*$")] = "",
         years: Annotated[int, Query(ge=1, le=3, description="1 or 3.")] = 1,
         payment: Annotated[str, Query(pattern=r"^(|no_upfront|partial_upfront|all_upfront)$")] = "no_upfront",
@@ -184,6 +176,6 @@ def routes(lake: Lake, prices: PriceList, *, engine: str = service.DUCKDB) -> Ro
             found = await service.plan(
                 tx, actor, lake=lake, prices=prices, wanted=wanted, today=utc_now().date(), engine=engine
             )
-        return answer_out(found)
+        return answer_out(found, wanted, traces)
 
     return r

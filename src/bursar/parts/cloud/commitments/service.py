@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 import numpy as np
@@ -56,6 +57,12 @@ class Source(StrEnum):
     GIVEN = "given"
     LISTED = "price list"
     OWN = "own commitments"
+
+
+HOURS_A_YEAR = 8760
+HOURLY, CENT = Decimal("0.000001"), Decimal("0.01")
+OUTCOMES = {"demand": "demand", "best_level": "best", "saving": "saving", "regret": "regret"}
+"""What is told of each scenario of demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,27 @@ class Planned:
     purchases: tuple[tuple[date, float], ...]
     main_type: str
     main_count: float
+
+    def amount(self, part: str) -> Decimal:
+        """Return one of its amounts, a statistic written exactly: per hour to six places, a year to the cent.
+
+        Args:
+            part: ``hourly``, ``on_demand_a_year``, ``cost_a_year``, ``saving_a_year``; ``purchase`` or one of
+                :data:`OUTCOMES` with a blank and the number of the tranche or scenario.
+        """
+        name, _, at = part.partition(" ")
+        match name:
+            case "hourly":
+                return Decimal(self.plan.level).quantize(HOURLY)
+            case "purchase":
+                return Decimal(self.purchases[int(at)][1]).quantize(HOURLY)
+            case "saving_a_year":
+                return self.amount("on_demand_a_year") - self.amount("cost_a_year")
+            case "on_demand_a_year" | "cost_a_year":
+                hourly = self.plan.cost if name == "cost_a_year" else self.plan.on_demand
+                return Decimal(hourly * HOURS_A_YEAR).quantize(CENT)
+            case _:
+                return Decimal(getattr(self.plan.outcomes[int(at)], OUTCOMES[name])).quantize(HOURLY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,18 @@
 """List prices over HTTP: what something costs, where the same machine costs less, how fresh the catalogues are."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import Query
+from pydantic import Field
 
 from bursar.infra.clock import utc_now
-from bursar.infra.web import As, Day, Out, Router, router
+from bursar.infra.traces import Tracer
+from bursar.infra.web import As, Day, Out, Router, Traces, router
 from bursar.kernel.errors import NotFound
 from bursar.parts.cloud.prices import service
 from bursar.parts.cloud.prices.rules import HOURS_A_MONTH, ON_DEMAND, Priced, Shape, Wanted
@@ -23,6 +27,7 @@ class UnitPriceOut(Out):
     amount: str
     currency: str
     unit: str
+    trace: str
 
 
 class PriceOut(Out):
@@ -61,6 +66,7 @@ class MachineOut(Out):
     term: str
     price: UnitPriceOut
     monthly: str
+    trace: Annotated[str, Field(description="Of the monthly price.")]
     seen_on: date
     source: str
 
@@ -90,7 +96,13 @@ class ProvidersOut(Out):
     data: list[ProviderOut]
 
 
-def price_out(found: Priced) -> PriceOut:
+def _trace(traces: Tracer, found: Mapping[str, Any], on: date, part: str = "price") -> str:
+    names = ("provider", "region", "sku", "os", "term")
+    facts = (*((name, found[name]) for name in names), ("on", f"{on}"))
+    return traces.asked("price", part, found["currency"], facts)
+
+
+def price_out(found: Priced, on: date, traces: Tracer) -> PriceOut:
     """Translate a price for the wire."""
     return PriceOut(
         id=found.id,
@@ -104,7 +116,9 @@ def price_out(found: Priced) -> PriceOut:
         vcpu=found.vcpu,
         memory_gib=found.memory_gib,
         term=found.term,
-        price=UnitPriceOut(amount=text(found.amount), currency=found.currency, unit=found.unit),
+        price=UnitPriceOut(
+            amount=text(found.amount), currency=found.currency, unit=found.unit, trace=_trace(traces, asdict(found), on)
+        ),
         as_of=found.day,
         seen_on=found.seen_on,
         exact=found.exact,
@@ -120,7 +134,7 @@ def text(amount: Decimal) -> str:
     return f"{whole}.{places.rstrip('0').ljust(2, '0')}"
 
 
-def machine_out(row: dict[str, Any]) -> MachineOut:
+def machine_out(row: dict[str, Any], on: date, traces: Tracer) -> MachineOut:
     """Translate one row of a comparison for the wire."""
     return MachineOut(
         provider=row["provider"],
@@ -131,8 +145,11 @@ def machine_out(row: dict[str, Any]) -> MachineOut:
         arch=row["arch"] or "",
         os=row["os"] or "",
         term=row["term"],
-        price=UnitPriceOut(amount=text(row["price"]), currency=row["currency"], unit=row["unit"]),
+        price=UnitPriceOut(
+            amount=text(row["price"]), currency=row["currency"], unit=row["unit"], trace=_trace(traces, row, on)
+        ),
         monthly=text((row["price"] * HOURS_A_MONTH).quantize(Decimal("0.01"))),
+        trace=_trace(traces, row, on, "monthly"),
         seen_on=row["seen_on"],
         source=row["source"],
     )
@@ -163,6 +180,7 @@ def routes(prices: PriceList) -> Router:
     @r.get("/v1/cloud/prices", right="price:read")
     async def compare_prices(
         actor: As,
+        traces: Traces,
         vcpu: Annotated[float, Query(gt=0, le=4096, description="At least so many vCPUs.")],
         memory_gib: Annotated[float, Query(ge=0, le=65536, description="At least so much memory, GiB.")],
         provider: Annotated[list[str] | None, Query(max_length=10, description="Only these providers.")] = None,
@@ -178,11 +196,12 @@ def routes(prices: PriceList) -> Router:
         shape = Shape(vcpu, memory_gib, arch, os, term, currency)
         day = on or utc_now().date()
         table = await asyncio.to_thread(prices.compare, shape, on=day, providers=provider or (), most=limit)
-        return ComparedOut(data=[machine_out(row) for row in table.iter_rows(named=True)])
+        return ComparedOut(data=[machine_out(row, day, traces) for row in table.iter_rows(named=True)])
 
     @r.get("/v1/cloud/prices/one", right="price:read", refusals=[NotFound])
     async def get_price(
         actor: As,
+        traces: Traces,
         provider: Name,
         region: Name,
         sku: Name = "",
@@ -195,8 +214,8 @@ def routes(prices: PriceList) -> Router:
         """Show what a SKU or an instance type costs on a day; the answer says of which day it is."""
         actor.must("price:read")
         wanted = Wanted(provider, region, sku, instance_type, os, term, currency)
-        found = prices.price(wanted, on=on or utc_now().date())
-        return price_out(service.must_find(found, wanted))
+        day = on or utc_now().date()
+        return price_out(service.must_find(prices.price(wanted, on=day), wanted), day, traces)
 
     @r.get("/v1/cloud/providers", right="price:read")
     async def list_providers(actor: As) -> ProvidersOut:

@@ -106,7 +106,7 @@ def doubles(frame: pl.DataFrame, seen: History) -> list[Noticed]:
                        currency=row["currency"], basis=row["extra"], parts=parts, recurring=False,
                        confidence=DOUBLE_EXCEPTIONAL if exceptional else DOUBLE_CONFIDENCE,
                        resource=f"{subject}@{row['month']}")  # fmt: skip
-        told_of.append(Noticed(finding, tuple(row["key"]), row["first"], row["last"]))
+        told_of.append(Noticed(finding, tuple(row["key"]), row["first"], row["last"], billed=True))
     return sorted(told_of, key=lambda one: -one.finding.worth.minor)[:DOUBLES_MAX]
 
 

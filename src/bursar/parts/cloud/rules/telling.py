@@ -35,12 +35,14 @@ class Noticed:
         keys: Keys of its lines (:func:`line_key`).
         start: First day of the lines that show it.
         end: Last day of the lines that show it.
+        billed: Whether it is about what was billed, not what it costs spread over time.
     """
 
     finding: Finding
     keys: tuple[str, ...]
     start: date
     end: date
+    billed: bool = False
 
     def shown(self, rows: Iterable[SourceRow], total: int) -> Finding:
         """Return the finding with its source rows."""

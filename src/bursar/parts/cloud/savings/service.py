@@ -179,7 +179,7 @@ async def _shown(tx: Tx, actor: Actor, lake: Lake, noticed: Sequence[Noticed]) -
     """Return findings with the dearest of the rows that show them."""
     if not noticed:
         return []
-    wanted = [(index, key, one.start, one.end) for index, one in enumerate(noticed) for key in one.keys]
+    wanted = [(index, key, one.start, one.end, one.billed) for index, one in enumerate(noticed) for key in one.keys]
     frame = await store.rows_of_keys(tx, lake, wanted)
     found, totals = await _sources(tx, actor, frame)
     return [one.shown(found.get(str(index), []), totals.get(str(index), 0)) for index, one in enumerate(noticed)]

@@ -1,8 +1,8 @@
 """Use cases: keep the rules; ask what things cost with tags inherited, shared cost split, and per unit of business."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import polars as pl
@@ -12,8 +12,11 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, Stale, TooLarge
+from bursar.kernel.period import Period
+from bursar.kernel.trace import AskedFigure, Pairs
 from bursar.parts.cloud import service as cloud
 from bursar.parts.cloud import store as lines
+from bursar.parts.cloud.rules.dimensions import CostKind
 from bursar.parts.cloud.rules.inheritance import applied
 from bursar.parts.cloud.rules.queries import GROUPS_MAX, CostQuery
 from bursar.parts.cloud.sharing import rules, store
@@ -37,6 +40,9 @@ class Options:
     per: str = ""
 
 
+_PLAIN = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was asked: the groups, the units of each (in their order; None where not asked or unknown), and the rules used.
@@ -46,12 +52,34 @@ class Answer:
         units: Quantity by group.
         applied: Every rule and quantity that the answer rests on, in words.
         ruled: Whether a rule changed the sums, so that they are not those of the lines alone.
+        own: The question whose sums are the groups' own cost.
+        split: The same for the lines that are split, by time alone; None where nothing is.
     """
 
     groups: tuple[Share, ...]
     units: tuple[Decimal | None, ...]
     applied: tuple[str, ...]
     ruled: bool
+    own: CostQuery
+    split: CostQuery | None = None
+
+
+def facts_of(asked: CostQuery, options: Options = _PLAIN) -> Pairs:
+    """Return a question as facts of a trace."""
+    facts = (
+        ("from", f"{asked.period.start}"), ("to", f"{asked.period.end}"), ("kind", asked.kind.value), ("where", asked.where),
+        ("inherit", "yes" if options.inherit else ""), ("per", options.per),
+    )  # fmt: skip
+    told = [(name, value) for name, value in facts if value]
+    return (*told, *(("by", name) for name in asked.by), *(("split", name) for name in options.splits))
+
+
+def question_of(figure: AskedFigure) -> tuple[CostQuery, Options]:
+    """Return the question behind a figure, see :func:`facts_of`."""
+    period = Period(date.fromisoformat(figure.fact("from")), date.fromisoformat(figure.fact("to")))
+    by, splits = (tuple(filter(None, figure.all_of(name))) for name in ("by", "split"))
+    asked = CostQuery(period, by, CostKind(figure.fact("kind")), figure.fact("where"), GROUPS_MAX)
+    return asked, Options(bool(figure.fact("inherit")), splits, figure.fact("per"))
 
 
 async def book(tx: Tx, actor: Actor) -> tuple[RuleBook, int]:
@@ -112,7 +140,8 @@ async def ask(tx: Tx, actor: Actor, *, lake: Lake, asked: CostQuery, options: Op
     else:
         groups = await _plain(tx, actor, lake, question, engine)
     units, said = await _units(tx, lake, question, options.per, groups, engine)
-    return Answer(tuple(groups[: asked.limit]), tuple(units[: asked.limit]), (*told, *said), ruled)
+    of = (own_lines(question, splits), split_lines(question, splits))
+    return Answer(tuple(groups[: asked.limit]), tuple(units[: asked.limit]), (*told, *said), ruled, *of)
 
 
 async def _plain(tx: Tx, actor: Actor, lake: Lake, asked: CostQuery, engine: str) -> list[Share]:
@@ -133,7 +162,7 @@ async def _split(
     at = names.index(target)
     every = replace(asked, by=tuple(by), limit=GROUPS_MAX)
     none_of = [f"not ({rule.shared})" for rule in splits]
-    own = await _plain(tx, actor, lake, replace(every, where=_all(asked.where, *none_of)), engine)
+    own = await _plain(tx, actor, lake, own_lines(every, splits), engine)
     if len(own) >= GROUPS_MAX:
         raise TooLarge("the groups that cost is split among", GROUPS_MAX, "groups")
     times = tuple(name for index, name in enumerate(by) if index != at)
@@ -151,6 +180,20 @@ async def _split(
         return (*when, -(one.cost if one.cost is not None else Decimal("-Infinity")), str(one.values), one.currency)
 
     return sorted(groups, key=order), notes
+
+
+def own_lines(asked: CostQuery, splits: Sequence[SplitRule]) -> CostQuery:
+    """Return the question for the lines that no split shares."""
+    return replace(asked, where=_all(asked.where, *(f"not ({rule.shared})" for rule in splits)))
+
+
+def split_lines(asked: CostQuery, splits: Sequence[SplitRule]) -> CostQuery | None:
+    """Return the question, by time alone, for the lines that the splits share; None without any."""
+    if not splits:
+        return None
+    every = " or ".join(f"({rule.shared})" for rule in splits)
+    times = tuple(name for name in asked.by if name.strip().lower() in rules.TIMES)
+    return replace(asked, by=times, where=_all(asked.where, f"({every})"))
 
 
 def _all(where: str, *more: str) -> str:
@@ -215,29 +258,39 @@ async def _units(
     return [sums.get(key_of(group)) for group in groups], [said]
 
 
+def loose_rule(by: str, shared: str, method: Method, weights: Mapping[str, Decimal]) -> SplitRule:
+    """Return a rule that nobody keeps: the lines that ``shared`` keeps, and those without a value, among the values.
+
+    Args:
+        by: A dimension.
+        shared: A filter; empty for the lines without a value alone.
+        method: How.
+        weights: For ``fixed``.
+
+    Raises:
+        Invalid: A filter or dimension is not understood, or weights and method do not fit.
+    """
+    empty = f'"{by}" is empty'
+    return SplitRule("the split", by, f"({shared}) or {empty}" if shared.strip() else empty, method, weights)
+
+
 async def allocate(
-    tx: Tx, actor: Actor, *, lake: Lake, asked: CostQuery, shared: str, method: Method,
-    weights: Mapping[str, Decimal], engine: str = DUCKDB,
-) -> list[Share]:  # fmt: skip
-    """Split by a rule that nobody keeps: the lines that ``shared`` keeps, and those without a value, among the values.
+    tx: Tx, actor: Actor, *, lake: Lake, asked: CostQuery, rule: SplitRule, engine: str = DUCKDB
+) -> list[Share]:
+    """Split by a rule that is not among those of the organisation.
 
     Args:
         tx: Reading transaction.
         actor: Needs the right ``cost:read``.
         lake: The lake.
-        asked: By exactly one dimension.
-        shared: A filter; empty for the lines without a value alone.
-        method: How.
-        weights: For ``fixed``.
+        asked: By exactly the dimension of the rule.
+        rule: As :func:`loose_rule` makes it.
         engine: Where the queries run.
 
     Raises:
-        Invalid: A filter or dimension is not understood, or there is nobody to split among.
+        Invalid: A filter is not understood, or there is nobody to split among.
     """
     actor.must("cost:read")
-    [by] = asked.by
-    empty = f'"{by}" is empty'
-    rule = SplitRule("the split", by, f"({shared}) or {empty}" if shared.strip() else empty, method, weights)
     groups, notes = await _split(tx, actor, lake, asked, (rule,), engine)
     if notes:
         raise Invalid("the shared cost cannot be split", "Give non-negative weights, or targets that cost something.")

@@ -1,7 +1,7 @@
 """One account's thirteen weeks: the balance, when it runs low, how long it lasts. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,8 @@ from bursar.kernel.finding import Evidence, Finding
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
 from bursar.kernel.series import Floats
-from bursar.parts.banking.cash.rules.paths import DAYS, WEEKS, Band, Flow
+from bursar.parts.banking.cash.rules.paths import AMOUNTS_LOOKED, DAYS, WEEKS, Band, Flow, usual_amount
+from bursar.parts.banking.rules.recurring import Recurring
 
 LOW_BALANCE = "banking.low_balance"
 KINDS = (LOW_BALANCE,)
@@ -33,6 +34,21 @@ class Week:
     upper80: float
     lower95: float
     upper95: float
+
+
+WEEK_AMOUNTS = tuple(one.name for one in fields(Week) if one.name != "start")
+"""The amounts of a week."""
+
+
+def told_amount(amount: Decimal | float, currency: str) -> Decimal:
+    """Return an exact amount as it is, an expected one rounded to the currency's minor unit."""
+    return amount if isinstance(amount, Decimal) else Money.rounded(Decimal(str(amount)), currency).amount
+
+
+def recurring_amounts(one: Recurring) -> dict[str, Decimal]:
+    """Return what a recurring payment usually is, its lowest and highest of late, and what a year of it comes to."""
+    recent, usual = one.amounts[-AMOUNTS_LOOKED:], usual_amount(one)
+    return {"usual": usual, "lowest": min(recent), "highest": max(recent), "a_year": usual * one.per_year}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +96,14 @@ def shifted(band: Band, by: Floats) -> Band:
     return Band(*ends, band.tried, band.coverage80)
 
 
+def flows_of(flows: Iterable[Flow], origin: date, week: int) -> list[Flow]:
+    """Return the payments expected in one week ahead; what is overdue is expected in the first."""
+    return [one for one in flows if max(0, min(DAYS - 1, (one.day - origin).days)) // 7 == week]
+
+
 def sums_of(flows: Iterable[Flow], origin: date, week: int) -> tuple[Decimal, Decimal, Decimal]:
     """Return the exact sums of one week ahead: recurring in, recurring out, committed."""
-    mine = [one for one in flows if max(0, min(DAYS - 1, (one.day - origin).days)) // 7 == week]
-    amounts = [(one.amount, one.source) for one in mine]
+    amounts = [(one.amount, one.source) for one in flows_of(flows, origin, week)]
     return (
         sum((amount for amount, source in amounts if source == "recurring" and amount > 0), Decimal(0)),
         sum((amount for amount, source in amounts if source == "recurring" and amount < 0), Decimal(0)),
