@@ -173,8 +173,7 @@ def groups(since: date, until: date, tag: str, as_json: bool, org: str | None) -
     from bursar.core.parties import service as parties
 
     async def ask(tx: "Tx", actor: "Actor") -> list[dict[str, Any]]:
-        days = {"since": since, "until": until}
-        found = await (service.by_tag(tx, actor, tag=tag, **days) if tag else service.by_party(tx, actor, **days))
+        found = await service.groups(tx, actor, tag=tag, since=since, until=until)
         ids = [UUID(one.key) for one in found if one.key and not tag]
         names = {str(id_): name for id_, (_, name) in (await parties.current(tx, actor, parties=ids)).items()}
         return [
