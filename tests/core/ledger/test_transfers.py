@@ -157,6 +157,11 @@ async def test_a_hold_is_settled_in_its_own_currency_and_between_its_own_account
     assert await volumes(tx, accounts, "cash") == (5, 0, 75, 0)
 
 
+async def test_a_tag_that_the_database_cannot_hold_is_refused(tx: Tx, actor: Actor, order: Make) -> None:
+    for tags in ({"a": "\0"}, {"\0": "a"}):
+        assert await refused(tx, actor, replace(order("k", "cash", "sales", 1), tags=tags)) == [Invalid]
+
+
 async def test_text_that_mimics_tags_is_another_content(tx: Tx, actor: Actor, order: Make) -> None:
     tagged = replace(order("k", "cash", "sales", 1, memo="a"), tags={"b": "c"})
     await service.record(tx, actor, orders=[tagged], now=NOW)
@@ -267,7 +272,7 @@ async def test_an_account_is_closed_only_when_empty(tx: Tx, actor: Actor, accoun
     ("fault", "reason"),
     [
         ({"key": ""}, "characters"), ({"key": "k" * 201}, "characters"), ({"amount": 0}, "no amount"), ({"amount": -1}, "between"),
-        ({"amount": 10**15 + 1}, "between"), ({"credit": "cash"}, "same account"), ({"memo": "m" * 2001}, "memo"),
+        ({"amount": 10**15 + 1}, "between"), ({"credit": "cash"}, "same account"), ({"memo": "m" * 2001}, "memo"), ({"memo": "\0"}, "NUL"),
         ({"due": NOW}, "only a hold"), ({"action": Action.SETTLE}, "which transfer"),
     ],
 )  # fmt: skip

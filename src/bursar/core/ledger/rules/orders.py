@@ -134,7 +134,9 @@ def check(order: Order) -> Refusal | None:
         return Invalid(f"The key must have 1 to {KEY_CHARS_MAX} characters")
     if not 0 <= order.amount <= AMOUNT_MINOR_MAX:
         return Invalid(f"The amount of {order.key} is not between 1 and {AMOUNT_MINOR_MAX} minor units")
-    if len(order.memo) > MEMO_CHARS_MAX or len(order.tags) > TAGS_MAX or "\x00" in order.memo:
+    if any("\x00" in text for text in (order.memo, *order.tags, *order.tags.values())):
+        return Invalid(f"{order.key} has a NUL character in its memo or tags")
+    if len(order.memo) > MEMO_CHARS_MAX or len(order.tags) > TAGS_MAX:
         return Invalid(f"{order.key} has more than {MEMO_CHARS_MAX} characters of memo or {TAGS_MAX} tags")
     if order.action in REFERRING:
         return _check_referring(order)
