@@ -29,6 +29,7 @@ def test_vat_numbers_of_other_countries_are_taken_by_their_shape() -> None:
     assert vat.is_vat("IE6388047V")
     assert vat.checked("IE6388047V") is None
     assert not vat.is_vat("IE1")
+    assert not vat.is_vat("SOMETHING")
     assert not vat.is_vat("DE136695977")
 
 

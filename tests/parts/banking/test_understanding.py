@@ -452,3 +452,36 @@ async def test_what_merged_counterparties_taught_counts_together_and_comes_apart
     taught = await answers_of(importer, actor, asked)
     assert "4 of 4 rows with this counterparty" in taught[odd[4].id][0][2]
     assert "4 of 4 rows with this counterparty" in taught[handy[4].id][0][2]
+
+
+async def test_a_rule_counts_each_row_once_and_each_version_for_itself(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    facts: dict[str, Any] = {
+        "when": When(words=("kiosk",)),
+        "category": "Snacks",
+        "mode": "suggest",
+        "place": 1,
+        "now": NOW,
+    }
+    async with importer.db.writing(actor) as tx:
+        rule = await stated.put_rule(tx, actor, **facts)
+    await load(importer, actor, tmp_path, [("20261001", "-1.00", "KIOSK"), ("20261002", "-2.00", "KIOSK")])
+
+    async def counted() -> list[tuple[int, int, int]]:
+        async with importer.db.writing(actor) as tx:
+            await service.understand(tx, actor, fresh=False)
+            rows = await tx.all(sa.text("select version, hits, overrides from bank_rule order by version"))
+        return [(row.version, row.hits, row.overrides) for row in rows]
+
+    once, again = await counted(), await counted()
+    first, second = await listed(importer, actor)
+    async with importer.db.writing(actor) as tx:
+        await stated.put_rule(tx, actor, **facts, id_=rule.id)
+    await decide(importer, actor, "Meals", first.id)
+    changed = await counted()
+    await decide(importer, actor, "Meals", second.id)
+
+    assert once == again == [(1, 2, 0)]
+    assert changed == [(1, 2, 1), (2, 1, 0)]
+    assert await counted() == [(1, 2, 1), (2, 1, 1)]

@@ -7,6 +7,9 @@ and HMRC (VAT-NUMBERS), the Swiss UID register and Brønnøysund.
 import re
 from collections.abc import Callable, Sequence
 
+DIGITS_MIN = 6
+"""No country's numbers hold fewer digits; without them any word behind the word VAT would be one."""
+
 
 def _weighed(digits: str, weights: Sequence[int]) -> int:
     return sum(int(d) * w for d, w in zip(digits, weights, strict=False))
@@ -96,7 +99,12 @@ def canonical(compact: str) -> str:
 
 def is_vat(compact: str) -> bool:
     """Tell whether a VAT number (canonical) is one: by its check, or by its shape where we know no check for its country."""
-    return checked(compact) is not False and bool(re.fullmatch(r"[A-Z]{2}[0-9A-Z]{4,12}", compact))
+    digits = len(re.findall(r"[0-9]", compact))
+    return (
+        digits >= DIGITS_MIN
+        and checked(compact) is not False
+        and bool(re.fullmatch(r"[A-Z]{2}[0-9A-Z]{4,12}", compact))
+    )
 
 
 def checked(compact: str) -> bool | None:

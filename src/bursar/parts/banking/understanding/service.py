@@ -1,5 +1,6 @@
 """Use cases of understanding: answer rows, keep a queue of cards, take decisions, keep rules and the stated error."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -196,11 +197,10 @@ async def _answer(tx: Tx, plain: Sequence[Row], gate: _Gate) -> Understood:
         automatic += sure
         audited = sure and not answer.certain and rules.audited(id_, gate.policy.audit_share)
         written.append((id_, "automatic" if sure else "suggested", answer, audited))
+    hits = Counter(await store.fresh_hits(tx, {id_: one.facts for id_, one in found.items() if one.stage == "rule"}))
+    for (rule, version), number in sorted(hits.items()):
+        await store.count_rule(tx, rule, version, hits=number)
     await store.put_answers(tx, written)
-    for rule in gate.rules:
-        hits = sum(answer.facts.get("rule") == str(rule.id) for answer in found.values())
-        if hits:
-            await store.count_rule(tx, rule.id, hits=hits)
     return Understood(0, automatic, len(found) - automatic, len(rows) - len(found))
 
 
@@ -286,7 +286,7 @@ async def decide(tx: Tx, actor: Actor, *, ids: Sequence[UUID], category: str, no
     await store.add_verdicts(tx, [one for row in found for one in _verdicts(row, category, policy, now)])
     for row in found:
         if row.stage == "rule" and row.category != category:
-            await store.count_rule(tx, UUID(row.evidence["rule"]), overrides=1)
+            await store.count_rule(tx, UUID(row.evidence["rule"]), row.evidence["version"], overrides=1)
     taught = {row.id: row.category for row in found if row.state == "confirmed"}
     await _learn(tx, [(store.row_of(row), category) for row in found if taught.get(row.id) != category], unlearn=taught)
     told = {"because": f"decided by {actor.name}", "at": now.isoformat()}

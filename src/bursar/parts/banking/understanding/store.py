@@ -299,12 +299,25 @@ async def retire(tx: Tx, id_: UUID, *, now: datetime) -> int | None:
     return gone
 
 
-async def count_rule(tx: Tx, id_: UUID, *, hits: int = 0, overrides: int = 0) -> None:
-    """Count what became of a rule's answers."""
+async def fresh_hits(tx: Tx, answers: Mapping[UUID, Mapping[str, Any]]) -> list[tuple[UUID, int]]:
+    """Return the rule and version of each answer, without those that the row had from the same version before."""
+    if not answers:
+        return []
+    told = (t.evidence["rule"].astext, t.evidence["version"].astext)
+    query = sa.select(t.id, told[0].label("rule"), told[1].label("version"))
+    ids = sa.literal(list(answers), pg.ARRAY(sa.Uuid))
+    rows = await tx.all(query.where(tx.own(transaction), t.id == sa.any_(ids), t.stage == "rule").limit(len(answers)))
+    had = {row.id: (row.rule, row.version) for row in rows}
+    now = {id_: (str(facts["rule"]), str(facts["version"])) for id_, facts in answers.items()}
+    return [(UUID(rule), int(version)) for id_, (rule, version) in now.items() if had.get(id_) != (rule, version)]
+
+
+async def count_rule(tx: Tx, id_: UUID, version: int, *, hits: int = 0, overrides: int = 0) -> None:
+    """Count what became of the answers of one version of a rule."""
     r = rule.c
     await tx.run(
         sa.update(rule)
-        .where(tx.own(rule), r.id == id_, r.retired_at.is_(None))
+        .where(tx.own(rule), r.id == id_, r.version == version)
         .values(hits=r.hits + hits, overrides=r.overrides + overrides)
     )
 
