@@ -335,3 +335,22 @@ def test_a_quote_that_never_closes_is_named_and_swallows_nothing_silently(tmp_pa
     assert got.amounts == [Decimal(1)]
     [problem] = got.parsed.problems
     assert (problem.row, "never closes" in problem.what) == (3, True)
+
+
+def test_thousands_or_a_fraction_is_asked_and_not_guessed(tmp_path: Path) -> None:
+    content = HEAD + ",Currency\n2026-10-25,A,1.234,KWD\n2026-10-26,B,-10.500,KWD\n"
+
+    asked = text(tmp_path, content, "a.csv")
+    told = [text(tmp_path, content, "a.csv", decimal=mark).amounts for mark in ".,"]
+
+    assert asked.rows.is_empty()
+    assert {one.split("|")[1].partition("”")[2] for one in asked.refused} == {" could be thousands or a fraction"}
+    assert told == [[Decimal("-10.5"), Decimal("1.234")], [Decimal(-10500), Decimal(1234)]]
+
+
+@pytest.mark.parametrize("day", ["0026-10-25", "25/10/0026"])
+def test_a_year_that_begins_with_zero_is_no_year_of_two_digits(day: str, tmp_path: Path) -> None:
+    got = text(tmp_path, HEAD + f"\n{day},A,1.00\n2026-10-26,B,1.00\n", "a.csv", date_order="DMY")
+
+    assert [str(found) for found in got.rows.get_column("booking_date")] == ["2026-10-26"]
+    assert [one.split("|")[0] for one in got.refused] == ["booking_date"]

@@ -7,6 +7,8 @@ import polars as pl
 from bursar.connectors.banks._amounts import sane
 
 _PARTS = r"^\s*(?:[A-Za-z]{2,9}\.?,?\s+)?(\d{1,4})\s*[./\-' ]\s*(\d{1,2})\s*[./\-' ]\s*(\d{1,4})(?:\D|$)"
+_NO_YEAR = r"^0\d{3}[./\-]|[./\-]0\d{3}(?:\D|$)"
+"""A year of four digits that begins with 0 is a typing error, and none of two digits."""
 _COMPACT = r"^\s*(\d{8})(?:\D|$)"
 _NAMED = r"^\s*(?:[A-Za-z]{2,9}\.?,?\s+)?(\d{1,2})(?:st|nd|rd|th|\.)?[ \-/]+([\p{L}]{3,9})\.?,?[ \-/]+(\d{2,4})(?:\D|$)"
 _NAMED_FIRST = r"^\s*([\p{L}]{3,9})\.?[ \-/]+(\d{1,2})(?:st|nd|rd|th)?,?[ \-/]+(\d{2,4})(?:\D|$)"
@@ -75,7 +77,8 @@ def read(texts: pl.Series, order: str = "") -> Days:
         order: ``DMY``, ``MDY`` or ``YMD`` when it is known; "" decides from the column: a part above 12 is a day, a
             part of four digits is a year, else the order under which the rows are sorted.
     """
-    frame = pl.DataFrame({"t": texts.str.strip_chars()}).with_columns(
+    stripped = texts.str.strip_chars()
+    frame = pl.DataFrame({"t": stripped.set(stripped.str.contains(_NO_YEAR), None)}).with_columns(
         pl.col("t").str.extract(_PARTS, i).cast(pl.Int64).alias(name) for i, name in enumerate("abc", start=1)
     )
     first = pl.col("t").str.extract(_PARTS, 1)

@@ -362,5 +362,11 @@ def _refusals() -> list[pl.Expr]:
             pl.concat_str(_frame.shown("_side"), pl.lit(" tells neither money in nor money out")),
             "Write credit or debit, as the other rows do",
         ),
+        _frame.refusal(
+            pl.col("amount").is_null() & pl.col("_amount").str.contains(r"^\D*\d{1,3}[.,]\d{3}\D*$"),
+            "amount",
+            pl.concat_str(_frame.shown("_amount"), pl.lit(" could be thousands or a fraction")),
+            "Say which mark is the decimal one with the option decimal=. or decimal=,",
+        ),
         *_frame.common_refusals(amount="_amount", day="_day"),
     ]
