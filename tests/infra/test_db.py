@@ -95,6 +95,15 @@ async def test_a_foreign_key_into_another_organisation_is_refused(
             await tx.run(sa.insert(reply).values(org=other_actor.org, id=new_id(), note=theirs))
 
 
+async def test_a_transaction_that_computes_may_stand_still_longer_and_only_that_one(db: Database, actor: Actor) -> None:
+    idle = "show idle_in_transaction_session_timeout"
+    async with db.reading(actor) as tx:
+        await tx.allow_idle(900)
+        assert await tx.scalar(idle) == "15min"
+    async with db.reading(actor) as tx:
+        assert await tx.scalar(idle) == f"{edge.IDLE_IN_TRANSACTION_TIMEOUT_S // 60}min"
+
+
 async def test_the_setting_does_not_survive_in_the_pool(database_url: str, actor: Actor, other_actor: Actor) -> None:
     db = Database(database_url, pool_size=1, pool_overflow=0)
     await _write(db, actor)

@@ -18,7 +18,7 @@ from bursar.kernel.finding import Evidence, Finding, FindingState, Part, PriceUs
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
 from bursar.reports.charts import ChartData, line_svg, thinned
-from bursar.reports.html import exact, money, render, visible
+from bursar.reports.html import CARDS_PRINTED, ROWS_PRINTED, exact, money, render, visible
 from bursar.reports.review import Review, made
 
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -112,6 +112,22 @@ def test_report_of_nothing_says_so() -> None:
     assert "Nothing worth acting on was found" in html
 
 
+def test_paper_shows_the_first_findings_whole_and_says_what_it_leaves_out() -> None:
+    html = render(made([], [kept(at) for at in range(1, 13)], seconds=0, tracer=TRACER), made_at=NOW, organisation="x")
+
+    assert html.count('class="brief"') == 12 - CARDS_PRINTED
+    assert f"On paper the first {CARDS_PRINTED} findings" in html
+    assert f"tr:nth-child(n+{ROWS_PRINTED + 1})" in html
+
+
+def test_exact_amounts_lose_no_digit() -> None:
+    assert [exact(Decimal(text)) for text in ("0.000000000000001", "1234567.5", "12.500000")] == [
+        "0.000000000000001",
+        "1,234,567.50",
+        "12.50",
+    ]
+
+
 def test_every_chart_has_a_table_behind_it() -> None:
     html = render(review(), made_at=NOW, organisation="x")
 
@@ -138,7 +154,7 @@ def test_long_lines_are_thinned_with_first_and_last_kept() -> None:
 
 def test_figures_are_written_for_people() -> None:
     assert (money(Decimal("12345.678")), money(Decimal("12.3"))) == ("12,346", "12.30")
-    assert (exact(Decimal("1.5")), exact(Decimal("0.123456789012"))) == ("1.50", "0.12345679")
+    assert (exact(Decimal("1.5")), exact(Decimal("0.123456789012"))) == ("1.50", "0.123456789012")
     assert visible("a\u202eb\x07") == "a·b·"
 
 

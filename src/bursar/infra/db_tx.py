@@ -92,6 +92,11 @@ class Tx:
         finally:
             observe(time.perf_counter() - start, stmt)
 
+    async def allow_idle(self, seconds: int) -> None:
+        """Let this transaction stand still so long between two statements: for long computing, never while people wait."""
+        wait = {"wait": f"{seconds}s"}
+        await self.run("select set_config('idle_in_transaction_session_timeout', :wait, true)", wait)
+
     async def all(self, stmt: Statement, params: Any = None) -> Sequence[sa.Row[Any]]:
         """Return every row; the statement bounds how many there can be."""
         return (await self.run(stmt, params)).all()

@@ -13,6 +13,10 @@ from bursar.reports.review import Review
 if TYPE_CHECKING:
     from jinja2 import Template
 
+CARDS_PRINTED = 10
+"""Findings that paper shows with charts, parts and rows; the others come with their formula."""
+ROWS_PRINTED = 8
+"""Most source rows of a finding on paper."""
 FINDINGS_MAX = 100
 """Findings shown in full; the rest is counted."""
 
@@ -45,8 +49,8 @@ def money(amount: Decimal) -> str:
 
 def exact(amount: Decimal) -> str:
     """Return an amount with every place it has, at least two."""
-    places = max(2, min(8, -int(amount.normalize().as_tuple().exponent)))
-    return f"{amount:,.{places}f}"
+    whole, _, places = f"{amount:,f}".partition(".")
+    return f"{whole}.{places.rstrip('0').ljust(2, '0')}"
 
 
 def visible(text: str) -> str:
@@ -101,4 +105,6 @@ def render(review: Review, *, made_at: datetime, organisation: str, sample: bool
         made_at=made_at,
         organisation=organisation,
         sample=sample,
+        printed_cards=CARDS_PRINTED,
+        printed_rows=ROWS_PRINTED,
     )

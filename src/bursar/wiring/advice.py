@@ -25,6 +25,10 @@ FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cash.KINDS, *cloud.KINDS, *pl
 """Every kind of finding the advisors raise."""
 
 
+THINKING_S = 900
+"""How long an advisor may compute between two questions: minutes, where a crowded machine looks at years of a bank."""
+
+
 async def advise(house: House, org: UUID, *, db: Database | None = None) -> tuple[str, ...]:
     """Run every advisor on the facts of an organisation and bring its inbox up to date.
 
@@ -51,6 +55,7 @@ async def advise(house: House, org: UUID, *, db: Database | None = None) -> tupl
     for name, its_kinds, run in advisors:
         try:
             async with db.reading(actor) as tx:
+                await tx.allow_idle(THINKING_S)
                 found += await run(tx)
             kinds += its_kinds
         except Refusal:

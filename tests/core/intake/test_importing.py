@@ -100,6 +100,10 @@ async def test_the_same_bytes_twice_change_nothing(importer: Importer, actor: Ac
     assert (first[0].rows_taken, first[0].totals) == (10, {"USD": Decimal("11.00")})
     assert second[0].already
     assert second[0].id == first[0].id
+    [copy] = await taken(importer, actor, bill.rename(tmp_path / "copy.csv"))
+    assert (copy.id, copy.notes[-1]) == (
+        first[0].id, "copy.csv holds the same bytes as bill.csv, so nothing of it is taken",
+    )  # fmt: skip
     assert await total(importer, actor, COST_LINES) == Decimal("11.00")
 
 
