@@ -1,9 +1,11 @@
 """Budgets on the real database and lake: exact actuals, roll-over, forecast to the end, and each threshold told once."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +16,10 @@ from bursar.core.findings import service as findings
 from bursar.core.intake.jobs import Importer
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
-from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Threshold, Wanted
+from bursar.core.planning.budgets.service import Budget, Cadence, Change, RollOver, Status, Threshold, Wanted
 from bursar.core.planning.forecasts import service as forecasts
+from bursar.core.planning.forecasts.service import Drivers
+from bursar.core.planning.series.rules import series_id
 from bursar.infra.db import Database, new_id
 from bursar.infra.lake import Lake
 from bursar.infra.mail_tables import outbox
@@ -191,6 +195,54 @@ async def test_other_currencies_are_named_and_not_added(
 
     assert status.others == (Money.of(str(20 * 79), "EUR"),)
     assert any("1580.00 EUR" in note for note in status.notes)
+
+
+@pytest.mark.parametrize("key", ["(total)", "aws", "aws | acct-1 | Amazon EC2"])
+async def test_what_if_moves_a_budget_from_above_itself_and_below(
+    db: Database, actor: Actor, billed: Lake, key: str
+) -> None:
+    """From 26 October on, for six days: everything, AWS, or one service of it is half dearer."""
+    one = await make(db, actor, wanted("5440.00"))
+    async with db.reading(actor) as tx:
+        [run] = [each for each in await forecasts.newest(tx, actor, source="cost") if each.grain is Grain.DAY]
+        values = {each.key: each for each in await forecasts.values_of(tx, actor, run=run.id)}
+    changed = values[key]
+    change = Change(changed.id, Drivers(price=Decimal("0.5"), since=date(2026, 10, 26)))
+
+    async with db.reading(actor) as tx:
+        before, after = await service.what_if(tx, actor, id_=one.id, change=change, lake=billed, now=NOW)
+        again = await service.status(tx, actor, id_=one.id, lake=billed, now=NOW)
+
+    mine = values["aws"] if key == "(total)" else changed
+    steps = [at for at, start in enumerate(run.starts) if date(2026, 10, 26) <= start < date(2026, 11, 1)]
+    dearer = sum((forecasts.amount_of(mine.mean[at]) for at in steps), Decimal(0)) / 2
+    assert before.expected is not None
+    assert after.expected is not None
+    assert before == again
+    assert len(steps) == 6
+    assert abs((after.expected - before.expected).amount - dearer) < Decimal("0.02")
+    assert before.crossed == ()
+    assert after.crossed == (Threshold.FORECAST,)
+    assert (after.actual, after.allowed) == (before.actual, before.allowed)
+
+
+async def test_what_if_refuses_a_series_that_is_not_forecast_and_drivers_out_of_range(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    one = await make(db, actor, wanted("6000.00"))
+    euros = await make(db, actor, replace(wanted("1.00", name="Euros"), amount=Money.of("6000.00", "EUR")))
+    total = series_id("cost", "USD", "(total)")
+
+    async def ask(id_: UUID, series: str, drivers: Drivers) -> None:
+        async with db.reading(actor) as tx:
+            await service.what_if(tx, actor, id_=id_, change=Change(series, drivers), lake=billed, now=NOW)
+
+    with pytest.raises(NotFound):
+        await ask(one.id, "S" + "0" * 16, Drivers())
+    with pytest.raises(NotFound):
+        await ask(euros.id, total, Drivers())
+    with pytest.raises(Invalid, match="growth"):
+        await ask(one.id, total, Drivers(growth=Decimal(3)))
 
 
 async def test_without_a_forecast_nothing_is_made_up(

@@ -187,6 +187,22 @@ async def test_a_budget_lives_behind_its_etag(
     assert (await client.get(path)).status_code == 404
 
 
+async def test_what_if_shows_a_budget_before_and_after(client: Client, planned: date) -> None:
+    made = (await client.post("/v1/budgets", json=BUDGET)).json()
+    change = {"series": series_id("cost", "USD", "aws"), "price": "0.5"}
+
+    reply = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change)
+    unknown = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change | {"series": "S" + "0" * 16})
+    refused = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change | {"growth": "5"})
+
+    assert reply.status_code == 200
+    before, after = reply.json()["before"], reply.json()["after"]
+    assert float(after["expected"]["amount"]) >= float(before["expected"]["amount"])
+    assert before["expected"]["currency"] == "USD"
+    assert reply.json()["trace"]
+    assert (unknown.status_code, refused.status_code) == (404, 422)
+
+
 async def test_models_and_anomalies_answer(client: Client, planned: date) -> None:
     every = (await client.get("/v1/models")).json()
     kept, models = [one for one in every if one["card"]], [one for one in every if not one["card"]]

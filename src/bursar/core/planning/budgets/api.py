@@ -9,7 +9,8 @@ from pydantic import Field
 
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
-from bursar.core.planning.budgets.service import Budget, Cadence, RollOver, Status, Wanted
+from bursar.core.planning.budgets.service import Budget, Cadence, Change, RollOver, Status, Wanted
+from bursar.core.planning.forecasts.api import ChangeIn
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
 from bursar.infra.traces import Tracer
@@ -105,6 +106,33 @@ class StatusOut(Out):
     notes: list[str]
 
 
+class StandingOut(Out):
+    """What is expected by the end of a period, null where nothing was forecast, and which thresholds that crosses."""
+
+    expected: MoneyOut | None
+    low80: MoneyOut | None
+    high80: MoneyOut | None
+    low95: MoneyOut | None
+    high95: MoneyOut | None
+    crossed: list[service.Threshold]
+    notes: list[str]
+
+
+class BudgetWhatIfOut(Out):
+    """Where a budget stands in today's period, and where it would stand after a change."""
+
+    budget: UUID
+    start: date
+    end: Annotated[date, Field(description="Day after the last.")]
+    allowed: MoneyOut
+    actual: MoneyOut
+    before: StandingOut
+    after: StandingOut
+    trace: Annotated[
+        str, "`/v1/trace/{token}` tells what was expected before is made of; the drivers of the question do the rest."
+    ]
+
+
 class AlertOut(Out):
     """A threshold that was told, and to whom."""
 
@@ -152,10 +180,17 @@ def _status(one: Status, traces: Tracer) -> StatusOut:
     )
 
 
+def _standing(one: Status) -> StandingOut:
+    amounts: dict[str, Money | None] = {name: getattr(one, name) for name in _FORECAST}
+    known = {name: None if amount is None else MoneyOut.of(amount) for name, amount in amounts.items()}
+    return StandingOut(**known, crossed=list(one.crossed), notes=list(one.notes))
+
+
 def routes(lake: Lake) -> Router:
     """Return the routes of budgets; ``lake`` holds the facts."""
     r = router("budgets", tag="Budgets", about="What may be spent, what was, and what is expected by the end.")
     _add_editing(r)
+    _add_what_if(r, lake)
 
     @r.get("/v1/budgets/{id}/status", right="budget:read")
     async def budget_status(
@@ -193,6 +228,33 @@ def routes(lake: Lake) -> Router:
         ]
 
     return r
+
+
+def _add_what_if(r: Router, lake: Lake) -> None:
+    @r.post("/v1/budgets/{id}/what-if", right="budget:read", once="never")
+    async def budget_what_if(
+        id: UUID,  # noqa: A002  the word of the API
+        body: ChangeIn,
+        db: TheDb,
+        actor: As,
+        traces: Traces,
+    ) -> BudgetWhatIfOut:
+        """Change price, volume or growth of a series; see what is expected of a budget move. Nothing is stored."""
+        change = Change(body.series, body.drivers())
+        async with db.reading(actor) as tx:
+            before, after = await service.what_if(tx, actor, id_=id, change=change, lake=lake, now=utc_now())
+        return BudgetWhatIfOut(
+            budget=before.budget.id,
+            start=before.period.start,
+            end=before.period.end,
+            allowed=MoneyOut.of(before.allowed),
+            actual=MoneyOut.of(before.actual),
+            before=_standing(before),
+            after=_standing(after),
+            trace=traces.token(
+                BudgetFigure(before.budget.id, before.period.start, "expected", before.allowed.currency)
+            ),
+        )
 
 
 def _add_editing(r: Router) -> None:

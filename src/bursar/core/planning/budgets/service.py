@@ -26,6 +26,8 @@ from bursar.core.planning.budgets.rules.limits import (
     Threshold,
 )
 from bursar.core.planning.forecasts import service as forecasts
+from bursar.core.planning.forecasts.rules import whatif
+from bursar.core.planning.forecasts.rules.whatif import Change
 from bursar.core.planning.forecasts.service import Run, Values
 from bursar.core.planning.series import rules as series_rules
 from bursar.core.planning.series import service as series
@@ -42,6 +44,7 @@ __all__ = [
     "KINDS",
     "Budget",
     "Cadence",
+    "Change",
     "RollOver",
     "Status",
     "Threshold",
@@ -54,6 +57,7 @@ __all__ = [
     "remove",
     "status",
     "statuses",
+    "what_if",
 ]
 
 _INSIDE = frozenset({"series:read", "forecast:read"})
@@ -199,6 +203,28 @@ async def statuses(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> list[S
     return [await _status(tx, actor, one, lake, now, now.date()) for one in await listed(tx, actor)]
 
 
+async def what_if(
+    tx: Tx, actor: Actor, *, id_: UUID, change: Change, lake: Lake, now: datetime
+) -> tuple[Status, Status]:
+    """Say where a budget stands today, and where it would stand if a series changed; nothing is stored.
+
+    Raises:
+        NotFound: There is no such budget, or no stored forecast of such a series in its source and currency.
+        Invalid: A driver is out of range.
+    """
+    one = await get(tx, actor, id_=id_)
+    whatif.check(change.drivers)
+    inside = replace(actor, rights=_INSIDE)
+    for run in await forecasts.newest(tx, inside, source=one.source):
+        values = await forecasts.values_of(tx, inside, run=run.id) if run.currency == one.amount.currency else []
+        if any(each.id == change.series for each in values):
+            break
+    else:
+        raise NotFound("forecast of series", change.series)
+    before = await _status(tx, actor, one, lake, now, now.date())
+    return before, await _status(tx, actor, one, lake, now, now.date(), change)
+
+
 async def check(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> list[tuple[Status, Threshold]]:
     """Bring the findings of budgets up to date and tell each threshold that is newly crossed, once.
 
@@ -229,7 +255,9 @@ async def check(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> list[tupl
     return told
 
 
-async def _status(tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, day: date) -> Status:
+async def _status(
+    tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, day: date, change: Change | None = None
+) -> Status:
     inside = replace(actor, rights=_INSIDE)
     source = series.SOURCES[one.source]
     periods = rules.periods_until(one, day)
@@ -246,7 +274,7 @@ async def _status(tx: Tx, actor: Actor, one: Budget, lake: Lake, now: datetime, 
     may = rules.allowed(one, spent)
     mine = facts.sums.filter(pl.col("currency") == one.amount.currency)
     known = series_rules.complete_until(mine, now.date())[0] if mine.height else None
-    ahead = await _ahead(tx, inside, one, source, current, known, lines, facts.sums)
+    ahead = await _ahead(tx, inside, one, source, current, known, lines, facts.sums, change)
     complete = spending.spent(sums, one.amount.currency, current, until=known)
     notes = (
         rules.NO_COMMITMENTS,
@@ -296,6 +324,7 @@ async def _ahead(
     known: date | None,
     lines: pl.LazyFrame | None,
     sums: pl.DataFrame,
+    change: Change | None,
 ) -> Ahead | None:
     """Forecast from the first day not known to the end of the period; None when nothing was forecast yet."""
     runs = {
@@ -312,7 +341,7 @@ async def _ahead(
     for run in ordered:
         if after >= period.end - timedelta(days=1):
             break
-        leaves = await _leaves(tx, inside, run, source, one.filter, shares)
+        leaves = await _leaves(tx, inside, run, source, one.filter, shares, change)
         part = rules.ahead(run, leaves, after=after, before=period.end)
         if part.covered_until is None:
             continue
@@ -333,9 +362,12 @@ async def _leaves(
     source: Source,
     filter_: Mapping[str, Sequence[str]],
     shares: Mapping[str, Decimal] | None,
+    change: Change | None,
 ) -> list[tuple[Values, Decimal]]:
     """Return the forecasts that count: the one node that is the whole filter, or the leaves that match it."""
     values = await forecasts.values_of(tx, inside, run=run.id)
+    if change is not None:
+        values = whatif.changed(values, run.starts, change)
     if shares is None:
         whole = spending.node_of(source, filter_)
         exact = [one for one in values if one.key == whole]

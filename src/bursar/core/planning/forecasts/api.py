@@ -14,6 +14,7 @@ from bursar.core.planning.forecasts.rules import given
 from bursar.core.planning.forecasts.rules.stored import HORIZON_MAX
 from bursar.core.planning.forecasts.service import Answer, Drivers, Given, Moved, Run, Values, amount_of
 from bursar.core.planning.scores import service as scores
+from bursar.core.planning.scores.api import RecordOut, record_out
 from bursar.core.planning.scores.service import Record
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.api import GrainName
@@ -132,18 +133,6 @@ class KeptOut(Out):
     version: int
 
 
-class RecordOut(Out):
-    """How stored forecasts held against later facts."""
-
-    periods: int
-    coverage80: float
-    coverage95: float
-    wape: float | None
-    baseline_wape: float | None
-    mase: float
-    baseline_mase: float
-
-
 class GivenForecastOut(Out):
     """The forecast of one sent series; `notes` says what was assumed."""
 
@@ -189,15 +178,24 @@ class StoredForecastOut(Out):
     steps: list[StoredStepOut]
 
 
-class WhatIfIn(In):
+class ChangeIn(In):
     """Drivers that change one series from a day on."""
 
     series: Annotated[str, Field(pattern=r"^S[0-9a-f]{16}$", description="Id of the series that changes.")]
-    grain: Literal["day", "week", "month"] = "day"
     price: Rate = "0"
     volume: Rate = "0"
     growth: Annotated[Rate, "A month, compounding."] = "0"
     since: Annotated[Day | None, "First day of the change; the first day forecast by default."] = None
+
+    def drivers(self) -> Drivers:
+        """Translate for the service."""
+        return Drivers(Decimal(self.price), Decimal(self.volume), Decimal(self.growth), self.since)
+
+
+class WhatIfIn(ChangeIn):
+    """A change of one series, seen in the forecast of one grain."""
+
+    grain: Literal["day", "week", "month"] = "day"
 
 
 class MovedOut(Out):
@@ -224,11 +222,6 @@ class WhatIfOut(Out):
     series: list[MovedOut]
 
 
-def record_out(record: Record | None) -> RecordOut | None:
-    """Translate a record for the wire."""
-    return None if record is None else RecordOut(**{name: getattr(record, name) for name in RecordOut.model_fields})
-
-
 def routes(lake: Lake) -> Router:
     """Return the routes of forecasts; ``lake`` holds the facts."""
     r = router("forecasts", tag="Forecasts", about="What comes, with intervals, models and the record of both.")
@@ -245,9 +238,10 @@ def routes(lake: Lake) -> Router:
     @r.post("/v1/forecasts/what-if", right="forecast:read", once="never", refusals=[NotFound])
     async def what_if(body: WhatIfIn, db: TheDb, actor: As, traces: Traces) -> WhatIfOut:
         """Change price, volume or growth of a series; see its stored forecast and everything above it move."""
-        drivers = Drivers(Decimal(body.price), Decimal(body.volume), Decimal(body.growth), body.since)
         async with db.reading(actor) as tx:
-            run, moved = await service.what_if(tx, actor, id_=body.series, grain=Grain(body.grain), drivers=drivers)
+            run, moved = await service.what_if(
+                tx, actor, id_=body.series, grain=Grain(body.grain), drivers=body.drivers()
+            )
         return WhatIfOut(
             currency=run.currency,
             grain=run.grain,

@@ -9,7 +9,7 @@ from fastapi import Path, Query
 from bursar.core.planning.models import service as kept
 from bursar.core.planning.models.service import Listed
 from bursar.core.planning.scores import service
-from bursar.core.planning.scores.service import Line, Use
+from bursar.core.planning.scores.service import Line, Record, Use
 from bursar.core.planning.series.api import SourceName
 from bursar.infra.web import As, Out, TheDb, router
 from bursar.kernel.period import Grain
@@ -19,6 +19,18 @@ r = router("models", tag="Models", about="Which models served, and how what they
 ModelId = Annotated[
     str, Path(pattern=r"^[a-z][a-z0-9_]{0,59}$", description="Name of a model, or `all` for every forecast.")
 ]
+
+
+class RecordOut(Out):
+    """How stored forecasts held against later facts."""
+
+    periods: int
+    coverage80: float
+    coverage95: float
+    wape: float | None
+    baseline_wape: float | None
+    mase: float
+    baseline_mase: float
 
 
 class CardOut(Out):
@@ -157,6 +169,11 @@ def _line(line: Line) -> LineOut:
         by_block=[BlockOut(first_step=a, last_step=b, held=_held(held)) for a, b, held in line.by_block],
         by_run=[RunOut(origin=day, made_at=at, held=_held(held)) for day, at, held in line.by_run],
     )
+
+
+def record_out(record: Record | None) -> RecordOut | None:
+    """Translate a record for the wire."""
+    return None if record is None else RecordOut(**{name: getattr(record, name) for name in RecordOut.model_fields})
 
 
 @r.get("/v1/models", right="model:read")

@@ -1,7 +1,7 @@
 """What-if: exact scaling of stored forecasts by drivers of cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
@@ -33,6 +33,14 @@ class Drivers:
     volume: Decimal = Decimal(0)
     growth: Decimal = Decimal(0)
     since: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A series, by its id, and what changes it."""
+
+    series: str
+    drivers: Drivers
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,42 @@ def moved(chain: Sequence[Values], starts: Sequence[date], drivers: Drivers) -> 
         ends = {name: [one + step for one, step in zip(getattr(above, name), steps, strict=True)] for name in _ENDS}
         out.append(Moved(above, **ends))
     return out
+
+
+def changed(values: Sequence[Values], starts: Sequence[date], change: Change) -> list[Values]:
+    """Return every series of a run after a change: the series, what is above it, and in proportion what is below it.
+
+    Args:
+        values: Every series of the run; one without the changed series stays as it is.
+        starts: Periods forecast.
+        change: Which series, and what changes it.
+    """
+    by_id = {one.id: one for one in values}
+    if change.series not in by_id:
+        return list(values)
+    chain = [by_id[change.series]]
+    while chain[-1].parent in by_id:
+        chain.append(by_id[chain[-1].parent])
+    new = {one.values.id: _with(one.values, one) for one in moved(chain, starts, change.drivers)}
+    by = factors(starts, change.drivers)
+    below = {change.series}
+    while below:
+        children = [one for one in values if one.parent in below]
+        for one in children:
+            new[one.id] = _with(one, Moved(one, *(scaled(getattr(one, name), by) for name in _ENDS)))
+        below = {one.id for one in children}
+    return [new.get(one.id, one) for one in values]
+
+
+def _with(values: Values, new: Moved) -> Values:
+    return replace(
+        values,
+        mean=new.mean,
+        lower80=new.lower80,
+        upper80=new.upper80,
+        lower95=new.lower95,
+        upper95=new.upper95,
+    )
 
 
 _ENDS = ("mean", "lower80", "upper80", "lower95", "upper95")
