@@ -16,6 +16,7 @@ import os
 import random
 import tempfile
 import time
+from itertools import islice
 
 import sqlalchemy as sa
 
@@ -38,7 +39,7 @@ async def fill(db: Database, actor: Actor, many: int) -> None:
     """Write derived bank lines without their words, which posting never reads."""
     chance = random.Random(3)
     made = rows(chance, texts(chance, 2_000), many)
-    while chunk := [row for row, _ in zip(made, range(CHUNK), strict=False)]:
+    while chunk := list(islice(made, CHUNK)):
         async with db.writing(actor) as tx:
             await tx.run(sa.text("set local statement_timeout = 0"))
             await store.add(tx, chunk, [])
@@ -77,7 +78,7 @@ async def measure(server: EmbeddedPostgres, many: int) -> list[list[object]]:
     lines.append(["a tenth recategorised", moved[0].booked, *moved[1:], round(moved[0].looked / moved[1])])
     async with db.reading(actor) as tx:
         faults = await ledger.prove(tx, actor)
-    assert (first[0].booked, again[0].booked, faults) == (many, 0, [])
+    assert (first[0].booked, again[0].booked, faults) == (many, 0, []), (first, again, faults)
     await db.close()
     return lines
 

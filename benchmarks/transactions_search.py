@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -70,7 +71,7 @@ async def fill(db: Database, actor: Actor, many: int) -> list[str]:
     chance = random.Random(3)
     names = texts(chance, 20_000)
     made = rows(chance, names, many)
-    while chunk := [row for row, _ in zip(made, range(CHUNK), strict=False)]:
+    while chunk := list(islice(made, CHUNK)):
         words = [(one, row[4], row[0]) for row in chunk for one in rules.words_of(row[10], row[11], row[13])]
         async with db.writing(actor) as tx:
             await tx.run(sa.text("set local statement_timeout = 0"))
