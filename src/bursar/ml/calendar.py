@@ -151,16 +151,26 @@ def near_effects(times: Days, grain: Grain, calendar: Calendar) -> tuple[Floats,
     holidays, called = named_between(calendar, days)
     effects: dict[str, Bools] = {}
     if len(holidays):
-        effects |= {f"{after:+d} from a holiday": np.isin(days - after * DAY, holidays) for after in NEAR_DAYS}
+        effects |= {f"{after:+d} from a holiday": _among(days, holidays + after * DAY) for after in NEAR_DAYS}
     titles = np.array(called, dtype=object)
     for name in sorted(set(called)):
         when = holidays[titles == name]
-        effects |= {f"{after:+d} from {name}": np.isin(days - after * DAY, when) for after in NAMED_DAYS}
+        effects |= {f"{after:+d} from {name}": _among(days, when + after * DAY) for after in NAMED_DAYS}
     month = days.astype("datetime64[M]").astype(np.int64)
     december = (month - (month - 11) % 12).astype("datetime64[M]").astype("datetime64[D]")
     stretch = np.searchsorted(YEAR_END_EDGES, (days - december).astype(np.int64), side="right")
     effects |= {f"{YEAR_END} {part}": stretch == part for part in range(1, len(YEAR_END_EDGES))}
     return np.stack(list(effects.values()), axis=1).astype(np.float64), tuple(effects)
+
+
+def _among(days: NDArray[np.datetime64], wanted: NDArray[np.datetime64]) -> Bools:
+    """Return which ascending days are wanted ones: ``np.isin`` by a table, a tenth of its time on a few years."""
+    place = (days - days[0]).astype(np.int64)
+    table = np.zeros(int(place[-1]) + 1, dtype=bool)
+    at = (wanted - days[0]).astype(np.int64)
+    table[at[(at >= 0) & (at < len(table))]] = True
+    out: Bools = table[place]
+    return out
 
 
 def nearest_holiday(near: Floats, names: tuple[str, ...]) -> Floats:
