@@ -130,9 +130,11 @@ def test_totals_are_those_of_other_code(made: tuple[int, dict[str, Any], str]) -
         compared.append(batch["file"])
 
     assert len(compared) >= COMPARED_MIN, compared
-    assert {"leeds_ledger_2010_2020.csv", "daily_payments_by_body.csv", "daily_payments_by_unit_top60.csv"} <= set(
-        compared
-    )
+    assert {
+        "leeds_ledger_2010_2020.csv.gz",
+        "daily_payments_by_body.csv",
+        "daily_payments_by_unit_top60.csv.gz",
+    } <= set(compared)
 
 
 def test_findings_are_those_a_careful_reader_would_write_down(made: tuple[int, dict[str, Any], str]) -> None:
