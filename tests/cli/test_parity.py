@@ -78,6 +78,10 @@ COMMANDS = {
     "GET /v1/cash/recurring": "cash",
     "GET /v1/cash/least": "cash",
     "PUT /v1/cash/least": "cash",
+    "GET /v1/anomalies": "findings",
+    "GET /v1/anomalies/policy": "anomalies policy",
+    "PUT /v1/anomalies/policy": "anomalies policy",
+    "POST /v1/anomalies/{id}/feedback": "anomalies judge",
     "GET /v1/budgets": "budgets list",
     "POST /v1/budgets": "budgets set",
     "GET /v1/budgets/{id}": "budgets list",
@@ -86,7 +90,7 @@ COMMANDS = {
     "GET /v1/budgets/{id}/status": "budgets status",
     "GET /v1/budgets/{id}/alerts": "budgets alerts",
 }
-PARTS = ("ledger", "books", "bank", "parties", "rules", "transactions", "cash", "budgets")
+PARTS = ("ledger", "books", "bank", "parties", "rules", "transactions", "cash", "budgets", "anomalies")
 
 
 async def test_every_route_about_money_has_its_command(

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "done": ("findings:done", "Say that a finding was acted on."),
     "undo": ("findings:undo", "Take the last action back."),
     "costs": ("costs:costs", "Sum cloud and SaaS cost by dimensions, filtered; export it."),
+    "anomalies": ("anomalies:anomalies", "Alerts on cost: budget and floors, what you say about them."),
     "forecast": ("forecast:forecast", "Forecast every series, or show one."),
     "import": ("importing:import_", "Import files without reviewing them."),
     "batches": ("importing:batches", "List what was imported."),

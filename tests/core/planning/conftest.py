@@ -1,17 +1,22 @@
 """Facts for planning: bills written as FOCUS files and imported for real."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 
 from bursar.core.intake.jobs import Importer
+from bursar.core.planning import api
 from bursar.infra.db import Database
 from bursar.infra.files import LocalFiles
 from bursar.infra.lake import Lake
+from bursar.infra.metrics import Metrics
 from bursar.infra.sandbox import Sandbox
+from bursar.infra.web import WebSettings, create_app
+from bursar.kernel.actor import Actor
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES
 
 HEAD = (
@@ -76,3 +81,21 @@ async def importer(db: Database, lake: Lake, tmp_path: Path) -> AsyncIterator[Im
         quarantine=tmp_path / "quarantine",
     )
     await sandbox.close()
+
+
+@pytest.fixture
+async def client(db: Database, actor: Actor, lake: Lake) -> AsyncIterator[httpx2.AsyncClient]:
+    async def gate(
+        db: Database, *, authorization: str | None, cookie: str | None, address: str, now: datetime
+    ) -> Actor:
+        return actor
+
+    settings = WebSettings(
+        version="1", base_url="http://test", cursor_key=b"k" * 32, anonymous_per_min=10_000, login_per_min=10_000
+    )
+    app = create_app(settings, db, list(api.routes(lake)), gate, metrics=Metrics())
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}
+    ) as made:
+        yield made

@@ -125,7 +125,9 @@ def test_every_figure_of_a_finding_adds_up(lasting: bool) -> None:
     change = change_of(Alert(0, kind, onset, at, total, before, before - 5, before + 5, 1e-6), panel)
     names = tuple(f"r-{at}" for at in range(10))
 
-    found = finding_of(change, panel, title="t", subject="s", children=Children(names, children), rows=(), rows_total=0)
+    found = finding_of(
+        change, panel, title="t", subject="s", children=Children(names, children), rows=(), rows_total=0, under="u"
+    )
 
     seen, chart = found.evidence.observed, found.evidence.chart
     assert seen is not None

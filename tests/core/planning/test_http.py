@@ -1,7 +1,6 @@
 """Planning as a program meets it: real database, lake and jobs behind the HTTP edge."""
 
-from collections.abc import AsyncIterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.intake.jobs import Importer
-from bursar.core.planning import api
 from bursar.core.planning.jobs import JOBS, refreshed
 from bursar.core.planning.series.rules import series_id
 from bursar.infra.clock import utc_now
@@ -19,30 +17,12 @@ from bursar.infra.fleet import Fleet
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.jobs_tables import run as job_run
 from bursar.infra.lake import Lake
-from bursar.infra.metrics import Metrics
-from bursar.infra.web import WebSettings, create_app
 from bursar.kernel.actor import Actor
 from tests.core.identity.house import House, cheap_means
 from tests.core.planning.conftest import bill
 from tests.core.planning.test_forecasts import take
 
 Client = httpx2.AsyncClient
-
-
-@pytest.fixture
-async def client(db: Database, actor: Actor, lake: Lake) -> AsyncIterator[Client]:
-    async def gate(
-        db: Database, *, authorization: str | None, cookie: str | None, address: str, now: datetime
-    ) -> Actor:
-        return actor
-
-    settings = WebSettings(
-        version="1", base_url="http://test", cursor_key=b"k" * 32, anonymous_per_min=10_000, login_per_min=10_000
-    )
-    app = create_app(settings, db, list(api.routes(lake)), gate, metrics=Metrics())
-    transport = httpx2.ASGITransport(app=app)
-    async with Client(transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}) as made:
-        yield made
 
 
 @pytest.fixture

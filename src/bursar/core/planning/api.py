@@ -14,6 +14,7 @@ from bursar.core.planning import service
 from bursar.core.planning.budgets import api as budgets_api
 from bursar.core.planning.calendars import api as calendars_api
 from bursar.core.planning.forecasts import api as forecasts_api
+from bursar.core.planning.policy import api as policy_api
 from bursar.core.planning.scores import api as scores_api
 from bursar.core.planning.series import api as series_api
 from bursar.infra.clock import utc_now
@@ -135,6 +136,7 @@ def routes(lake: Lake) -> Sequence[Router]:
         series_api.routes(lake),
         forecasts_api.routes(lake),
         calendars_api.r,
+        policy_api.r,
         r,
         budgets_api.routes(lake),
         scores_api.r,

@@ -13,6 +13,8 @@ from bursar.core.findings import service as findings
 from bursar.core.intake import service as intake
 from bursar.core.planning.calendars import service as calendars
 from bursar.core.planning.calendars.service import Planned
+from bursar.core.planning.policy import service as policies
+from bursar.core.planning.policy.service import Policy
 from bursar.core.planning.rules import alerts as rules
 from bursar.core.planning.rules.feedback import Said, Verdict, learned
 from bursar.core.planning.rules.series import KEY_SEPARATOR, dense, first_days
@@ -40,10 +42,6 @@ HISTORY_DAYS_MIN = 42
 SETTLED_DAYS = 91
 """Days before which a change is judged by what little was known then, and after which by at least these."""
 
-MONEY_FLOOR = 20.0
-PERCENT_FLOOR = 0.2
-"""Smallest impact that is told: in major units, and as a share of what was expected."""
-
 
 @dataclass(frozen=True, slots=True)
 class CostSeries:
@@ -68,15 +66,16 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     series = await cost_series(tx, actor, lake=lake, now=now)
     verdicts = await said(tx, actor)
     planned = await calendars.get(tx, replace(actor, rights=frozenset({"forecast:read"})))
+    policy = await policies.get(tx, actor)
     found: list[Finding] = []
     for whole in series.panels.values():
         panel = dense(whole)
         if panel is None:
             continue
         told = {AlertKind.VANISHED, AlertKind.CANCELLING}
-        alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned)
+        alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned, policy.rules())
         chosen = [alert for alert in alerts if alert.impact > 0 or alert.kind in told]
-        found += await _told(tx, actor, series, panel, chosen)
+        found += await _told(tx, actor, series, panel, chosen, policy)
     return found
 
 
@@ -96,14 +95,13 @@ async def said(tx: Tx, actor: Actor) -> list[Verdict]:
     return out
 
 
-def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned) -> list[Alert]:
+def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned, wanted: Rules) -> list[Alert]:
     """Scan the newest days by what was before them; a short history in two steps, so that the later is judged by more."""
     length = int((panel.ends.max() - panel.starts.min()) / np.timedelta64(24, "h"))
     start = max(HISTORY_DAYS_MIN, length - SCAN_DAYS_MAX)
     if start >= length:
         return []
     calendar, _ = calendars.calendar_of(planned, panel.currency)
-    rules_ = Rules(money_least=MONEY_FLOOR, percent_least=PERCENT_FLOOR)
     step = SETTLED_DAYS if start < SETTLED_DAYS < length else length
     alerts: list[Alert] = []
     for stop, since in [(step, start), (length, step)][: 1 + (step < length)]:
@@ -112,7 +110,7 @@ def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned) -> lis
         parents = np.unique(accounts, return_inverse=True)[1]
         doubt, known = learned(part, verdicts, planned.events, stop - since)
         found = detect(
-            part, periods=stop - since, rules=rules_, calendar=calendar, ignore=known, doubt=doubt, parents=parents
+            part, periods=stop - since, rules=wanted, calendar=calendar, ignore=known, doubt=doubt, parents=parents
         )
         alerts += [
             replace(one, row=rows[one.row], partner=rows[one.partner] if one.partner >= 0 else -1)
@@ -125,7 +123,9 @@ def _still_silent(panel: Panel, alert: Alert) -> bool:
     return not panel.series(alert.row)[panel.times(alert.row) >= alert.onset].any()
 
 
-async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert]) -> list[Finding]:
+async def _told(
+    tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert], policy: Policy
+) -> list[Finding]:
     """Return the findings of the alerts of one panel; the rows behind all of them are read in two passes."""
     if not alerts:
         return []
@@ -157,6 +157,7 @@ async def _told(tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: 
             children=children,
             rows=rows,
             rows_total=total,
+            under=str(policy),
         )
         found.append(finding)
     return found

@@ -159,11 +159,13 @@ def finding_of(
     children: Children | None,
     rows: Sequence[SourceRow],
     rows_total: int,
+    under: str,
 ) -> Finding:
     """Return the finding of one change.
 
     A lasting rise is worth its daily size times 365; a spike is worth what it cost once; a fall, a vanished cost and a
-    cancelling pair are worth nothing to save and are told because somebody must know. ``children`` of a pair are its two.
+    cancelling pair are worth nothing to save and are told because somebody must know. ``children`` of a pair are its two;
+    ``under`` says the policy that let it through.
     """
     alert, currency = change.alert, panel.currency
     observed = _observed(change, panel, children)
@@ -184,7 +186,7 @@ def finding_of(
         confidence=_confidence(alert),
         action=_action(alert.kind),
         evidence=Evidence(
-            formula=_formula(change, observed),
+            formula=f"{_formula(change, observed)}; {under}",
             parts=_causes(change, panel, children, worth, DAYS_A_YEAR) if worth.minor else (),
             rows=tuple(rows),
             rows_total=rows_total,
