@@ -11,11 +11,12 @@ on rows of the manifest, where their lines lie is looked up. Two ways of replaci
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +72,10 @@ class _Maker:
     now: datetime
 
 
+Beside = Callable[[Tx, pl.LazyFrame, date], Awaitable[pl.LazyFrame | None]]
+"""Returns rows of a dataset from a day on with what is kept beside them; None when nothing is."""
+
+
 class Lake:
     """The lake under one folder, or in S3 with that folder as its copies.
 
@@ -80,6 +85,7 @@ class Lake:
         threads: Threads one query may use.
         remote: Where the objects lie, if not in ``root``.
         cache_bytes_max: Size of the local copies when there is a ``remote``.
+        beside: What a feature keeps beside the rows of a dataset, by dataset.
     """
 
     def __init__(
@@ -90,8 +96,10 @@ class Lake:
         threads: int = 2,
         remote: Store | None = None,
         cache_bytes_max: int = CACHE_BYTES_MAX,
+        beside: Mapping[str, Beside] = MappingProxyType({}),
     ) -> None:
         self.root = root
+        self.beside = beside
         self.memory_mb = memory_mb
         self.threads = threads
         self.place = Place(root, remote, cache_bytes_max=cache_bytes_max)

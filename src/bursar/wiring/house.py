@@ -3,9 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from bursar.infra.clock import utc_now
 from bursar.infra.crypto import Keyring
 from bursar.infra.db import Database
 from bursar.infra.files import open_files
-from bursar.infra.lake import Lake
+from bursar.infra.lake import Beside, Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.infra.traces import Tracer
 from bursar.kernel.actor import Actor
@@ -36,6 +37,7 @@ from bursar.kernel.lines import (
     UTILISATION_LINES,
     LineSchema,
 )
+from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.cloud.prices.service import PriceList
 from bursar.settings import Settings
 
@@ -50,6 +52,11 @@ SCHEMAS: tuple[LineSchema, ...] = (
     MEASURE_LINES,
 )
 """Every line schema a connector may return."""
+
+DECIDED: Mapping[str, Beside] = {
+    schema.name: partial(transactions.decided, schema=schema) for schema in (BANK_LINES, PAYMENT_LINES)
+}
+"""What banking decided about the lines of statements and payment lists."""
 
 PARSER = "bursar.connectors.formats:parse_in_child"
 
@@ -143,12 +150,13 @@ def lake_store(settings: Settings) -> Store:
 def open_lake(settings: Settings) -> Lake:
     """Return the lake. Copies of objects in S3 have a folder of their own: a lake that lay here is never taken for them."""
     if not settings.lake_bucket:
-        return Lake(settings.home / "lake", memory_mb=settings.lake_memory_mb)
+        return Lake(settings.home / "lake", memory_mb=settings.lake_memory_mb, beside=DECIDED)
     return Lake(
         settings.home / "lake-copies",
         memory_mb=settings.lake_memory_mb,
         remote=lake_store(settings),
         cache_bytes_max=settings.lake_cache_mb * 1024**2,
+        beside=DECIDED,
     )
 
 

@@ -13,6 +13,7 @@ from bursar.infra.lake import Lake
 from bursar.infra.sandbox import Sandbox
 from bursar.kernel.actor import Actor
 from bursar.kernel.lines import BANK_LINES, COST_LINES, PAYMENT_LINES
+from bursar.wiring.house import DECIDED
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -26,7 +27,7 @@ async def importer_in(db: Database, folder: Path) -> AsyncIterator[Importer]:
     sandbox = Sandbox(warm=("bursar.connectors.formats",))
     yield Importer(
         db=db,
-        lake=Lake(folder / "lake"),
+        lake=Lake(folder / "lake", beside=DECIDED),
         documents=LocalFiles(folder / "files", free_bytes_min=0),
         sandbox=sandbox,
         parser="bursar.connectors.formats:parse_in_child",

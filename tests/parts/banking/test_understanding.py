@@ -11,17 +11,23 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from bursar.connectors.prices.libcloud_pack import default_prices
 from bursar.core.intake.jobs import Importer
 from bursar.core.language.service import Means
 from bursar.core.ledger import service as ledger
 from bursar.core.parties import service as parties
+from bursar.core.planning.budgets import service as budgets
+from bursar.core.planning.budgets.service import Cadence, RollOver
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from bursar.kernel.money import Money
+from bursar.kernel.trace import BudgetFigure
 from bursar.parts.banking.posting import service as posting
 from bursar.parts.banking.transactions import service as transactions
+from bursar.parts.banking.transactions.rules import Part
 from bursar.parts.banking.transactions.service import Filter, PeriodClosed
 from bursar.parts.banking.understanding import jobs, service, store
 from bursar.parts.banking.understanding.rules import answers
@@ -29,7 +35,12 @@ from bursar.parts.banking.understanding.rules.answers import Policy, When
 from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
 from bursar.parts.banking.understanding.service import Understood
 from bursar.parts.banking.understanding.stated import service as stated
+from bursar.parts.cloud.prices.service import PriceList
+from bursar.reports.trace.answer import Asking, Traced
+from bursar.reports.trace.spent import of_budget
 from tests.parts.banking.statements import NOW, Row, importer_in, ofx, taken
+
+OCTOBER = date(2026, 10, 1)
 
 
 @pytest.fixture
@@ -92,6 +103,42 @@ async def test_a_decision_teaches_at_once_and_the_next_rows_cite_it(
     assert (again.state, again.category, again.stage) == ("suggested", "Travel", "model")
     assert again.evidence["transaction"] == str(first.id)
     assert "1 of 1 rows" in again.evidence["because"]
+
+
+async def test_a_budget_counts_what_was_decided_and_says_which_rows(
+    importer: Importer, actor: Actor, tmp_path: Path
+) -> None:
+    may = replace(actor, rights=actor.rights | {"budget:read", "budget:write", "bank:read", "intake:read"})
+    await load(
+        importer, actor, tmp_path, [("20261001", "-60.00", "CORNER SHOP"), ("20261014", "-40.00", "CORNER SHOP")]
+    )
+    first, second = await listed(importer, actor)
+    wanted = budgets.Wanted(
+        "Office", "bank", {"category": ["Office"]}, Money.of("200.00", "USD"), Cadence.MONTH, RollOver.NONE, OCTOBER, ()
+    )
+    async with importer.db.writing(may) as tx:
+        budget = await budgets.create(tx, may, wanted=wanted, now=NOW)
+
+    async def spent() -> tuple[Money, Traced]:
+        async with importer.db.reading(may) as tx:
+            figure = BudgetFigure(budget.id, date(2026, 10, 20), "actual", "USD")
+            status = await budgets.status(tx, may, id_=budget.id, lake=importer.lake, now=NOW, day=figure.day)
+            asking = Asking(tx, may, importer.lake, NOW, PriceList(tmp_path, default=default_prices, clock=lambda: 0.0))
+            return status.actual, await of_budget(asking, figure)
+
+    before, _ = await spent()
+    await decide(importer, actor, "Office", first.id)
+    suggested = next(row for row in await listed(importer, actor) if row.id == second.id)
+    decided, _ = await spent()
+    async with importer.db.writing(actor) as tx:
+        parts = [Part(Decimal(-30), "Office"), Part(Decimal(-10), "Travel")]
+        await transactions.split(tx, actor, id_=second.id, version=suggested.version, parts=parts, now=NOW)
+    both, traced = await spent()
+
+    assert (before, suggested.state) == (Money(0, "USD"), "suggested")
+    assert (decided, both) == (-Money.of(str(first.amount), "USD"), Money.of("90.00", "USD"))
+    assert traced.amount == sum(part.amount for part in traced.evidence.parts) == Decimal(90)
+    assert {row.amount for row in traced.evidence.rows} == {Decimal(30), Decimal(60)}
 
 
 async def test_changing_a_decision_takes_back_what_it_taught(importer: Importer, actor: Actor, tmp_path: Path) -> None:

@@ -55,12 +55,19 @@ def _lines(source: Source, lines: pl.LazyFrame, figure: SpentFigure) -> pl.LazyF
     )
 
 
-async def of_spent(asking: Asking, figure: SpentFigure) -> Traced:
-    """Say what a sum of a source's rows is made of: split by the first open level, with the largest rows."""
+async def of_spent(asking: Asking, figure: SpentFigure, *, decided: bool = False) -> Traced:
+    """Say what a sum of a source's rows is made of: split by the first open level, with the largest rows.
+
+    ``decided`` asks for categories and departments as they were decided on, as budgets do, not as files say.
+    """
     asking.actor.must("series:read")
     asking.actor.must(ROWS_RIGHT[figure.source])
     source = series.source_named(figure.source)
-    lines = _lines(source, await asking.lake.scan(asking.tx, source.schema), figure)
+    found = None
+    if decided and not series.SAID.keys().isdisjoint(name for name, _ in figure.values):
+        found = await series.decided(asking.tx, asking.actor, lake=asking.lake, source=source, since=figure.start)
+    source, scanned = found or (source, await asking.lake.scan(asking.tx, source.schema))
+    lines = _lines(source, scanned, figure)
     single = {name for name, pairs in groupby(figure.values, key=lambda pair: pair[0]) if len(list(pairs)) == 1}
     by = next((name for name in source.names if name not in single), source.names[-1])
     rank = pl.col("amount").abs()
@@ -97,7 +104,7 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
     wanted = SpentFigure(one.source, status.period.start, status.period.end, figure.currency, places, values)
     inside = replace(asking, actor=replace(asking.actor, rights=asking.actor.rights | {"series:read"}))
     if figure.part == "actual":
-        return (await of_spent(inside, wanted)).titled(f"{one.name}: spent in {status.period}")
+        return (await of_spent(inside, wanted, decided=True)).titled(f"{one.name}: spent in {status.period}")
     amount: Money | None = getattr(status, figure.part, None)
     if amount is None:
         raise Invalid("Nothing is forecast for this budget any more.", "Ask for the budget's status again.")
@@ -109,7 +116,7 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
         return Traced(title, amount.amount, amount.currency, Evidence(formula, parts))
     if figure.part == "committed":
         return Traced(title, amount.amount, amount.currency, Evidence(status.notes[0], ()))
-    spent = await of_spent(inside, wanted)
+    spent = await of_spent(inside, wanted, decided=True)
     more = amount - actual
     parts = parts_of([("spent so far", actual.amount), ("forecast of the rest", more.amount)], amount.amount)
     until = f" until {status.known_until}" if status.known_until else ""

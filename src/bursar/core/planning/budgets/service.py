@@ -264,17 +264,19 @@ async def _status(
     current = periods[-1]
     first = periods[0].start if one.roll_over is not RollOver.NONE else current.start
     facts = await series.facts(tx, inside, lake=lake, source=one.source)
-    finer = rules.finer(source, one.filter)
-    lines = source.rows(await lake.scan(tx, source.schema)) if finer else None
+    mine = facts.sums.filter(pl.col("currency") == one.amount.currency)
+    known = series_rules.complete_until(mine, now.date())[0] if mine.height else None
+    since = min(first, (known or day) - timedelta(days=rules.SHARE_DAYS))
+    asked, lines = await series.rows_of(tx, inside, lake=lake, source=source, names=one.filter, since=since)
     sums = (
-        spending.summed(source, facts.sums, one.filter) if lines is None else await _scanned(source, lines, one.filter)
+        spending.summed(source, facts.sums, one.filter)
+        if lines is None
+        else await asyncio.to_thread(spending.scanned, asked, lines, one.filter)
     )
     spent = [spending.spent(sums, one.amount.currency, period) for period in periods[:-1] if period.start >= first]
     actual = spending.spent(sums, one.amount.currency, current)
     may = rules.allowed(one, spent)
-    mine = facts.sums.filter(pl.col("currency") == one.amount.currency)
-    known = series_rules.complete_until(mine, now.date())[0] if mine.height else None
-    ahead = await _ahead(tx, inside, one, source, current, known, lines, facts.sums, change)
+    ahead = await _ahead(tx, inside, one, asked, current, known, lines, facts.sums, change)
     complete = spending.spent(sums, one.amount.currency, current, until=known)
     notes = (
         rules.NO_COMMITMENTS,
@@ -303,15 +305,6 @@ async def _status(
         end(ahead.high95) if ahead else None,
         others,
         notes,
-    )
-
-
-async def _scanned(source: Source, lines: pl.LazyFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    """Sum what counts exactly by currency and day, from the lines, for a filter finer than the series."""
-    day = pl.col(source.schema.day).cast(pl.Date).alias("day")
-    chosen = lines.filter(*spending.matching(source, filter_)).group_by("currency", day)
-    return await asyncio.to_thread(
-        lambda: chosen.agg(pl.col(source.amount).sum().alias("amount")).collect(engine="streaming")
     )
 
 
@@ -377,7 +370,9 @@ async def _leaves(
     return [
         (one, Decimal(1) if shares is None else shares.get(one.key, Decimal(0)))
         for one in values
-        if one.id not in parents and one.level == source.levels[-1] and rules.matches(source, filter_, one.key)
+        if one.id not in parents
+        and one.level == source.levels[-1]
+        and (shares is not None or rules.matches(source, filter_, one.key))
     ]
 
 
@@ -392,7 +387,8 @@ async def _shares(
     recent = sums.filter((pl.col("currency") == one.amount.currency) & pl.col("day").is_between(since, known))
     whole = spending.by_key(recent, names)
     day = pl.col(source.schema.day).cast(pl.Date)
-    parts = [part.alias(name) for part, name in zip(series_rules.part_expressions(source), names, strict=True)]
+    levels = series_rules.part_expressions(series.SOURCES[source.name])
+    parts = [part.alias(name) for part, name in zip(levels, names, strict=True)]
     chosen = lines.filter(
         pl.col("currency") == one.amount.currency, day.is_between(since, known), *spending.matching(source, one.filter)
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -119,6 +119,23 @@ BANK = Source(
     (Dimension("account"), Dimension("category", "(no category)")),
     (("counterparty", Dimension("counterparty_name")), ("department", Dimension("department"))),
 )
+
+SAID = {"category": "said_category", "department": "said_department"}
+"""Columns of what was decided about a row, by the name of the level or filter they answer."""
+
+
+def decided(source: Source) -> Source:
+    """Return a source that asks for what was decided about its rows, where its names are among :data:`SAID`."""
+
+    def said(name: str, dimension: Dimension) -> Dimension:
+        return replace(dimension, column=SAID.get(name, dimension.column))
+
+    return replace(
+        source,
+        dimensions=tuple(said(name, each) for name, each in zip(source.levels, source.dimensions, strict=True)),
+        filters=tuple((name, said(name, each)) for name, each in source.filters),
+    )
+
 
 SOURCES = {source.name: source for source in (COST, PAYMENT, BANK)}
 """Every source by name."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 import polars as pl
 
 from bursar.core.planning.series import rules
-from bursar.core.planning.series.rules import GRAINS, SOURCES, Hierarchy, Source
+from bursar.core.planning.series.rules import GRAINS, SAID, SOURCES, Hierarchy, Source
 from bursar.infra.cache import Cache
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
@@ -20,7 +20,20 @@ from bursar.kernel.period import Grain, add_months
 from bursar.kernel.series import Days, Floats
 from bursar.kernel.trace import SpentFigure
 
-__all__ = ["GRAINS", "SOURCES", "Facts", "Found", "Hierarchy", "Source", "facts", "find", "hierarchies", "listed"]
+__all__ = [
+    "GRAINS",
+    "SAID",
+    "SOURCES",
+    "Facts",
+    "Found",
+    "Hierarchy",
+    "Source",
+    "decided",
+    "facts",
+    "find",
+    "hierarchies",
+    "listed",
+]
 
 CACHED_S = 900.0
 CACHED_MAX = 8
@@ -97,6 +110,60 @@ async def facts(tx: Tx, actor: Actor, *, lake: Lake, source: str) -> Facts:
     if made.sums.height <= CACHED_ROWS_MAX:
         _GROUPED.put(key, made)
     return made
+
+
+async def decided(
+    tx: Tx, actor: Actor, *, lake: Lake, source: Source, since: date
+) -> tuple[Source, pl.LazyFrame] | None:
+    """Return a source's rows with what people, rules and the model decided about them, and the source that asks for it.
+
+    Args:
+        tx: Any transaction.
+        actor: Needs ``series:read``.
+        lake: The lake, with what is kept beside its rows.
+        source: Whose rows.
+        since: First day that matters; older rows are left out.
+
+    Returns:
+        None when no decision differs from what the files say.
+    """
+    actor.must("series:read")
+    look = lake.beside.get(source.schema.name)
+    lines = await look(tx, await lake.scan(tx, source.schema), since) if look else None
+    if lines is None:
+        return None
+    own = {name: column for name in SAID if (column := source.column(name))}
+    return rules.decided(source), lines.with_columns(
+        pl.coalesce("said_amount", source.amount).cast(source.schema.columns[source.amount]).alias(source.amount),
+        *(pl.coalesce(SAID[name], column.column).alias(SAID[name]) for name, column in own.items()),
+    )
+
+
+async def rows_of(
+    tx: Tx, actor: Actor, *, lake: Lake, source: Source, names: Iterable[str], since: date
+) -> tuple[Source, pl.LazyFrame | None]:
+    """Return the rows behind a filter that the series cannot answer, and the source that asks for them.
+
+    A category or department is the one decided on; where nothing was decided, it is what the file says.
+
+    Args:
+        tx: Any transaction.
+        actor: Needs ``series:read``.
+        lake: The lake.
+        source: Whose rows.
+        names: Levels and filters that are asked for.
+        since: First day that matters; older rows may be left out.
+
+    Returns:
+        The source itself and None where its series answer the filter.
+    """
+    wanted = set(names)
+    found = None if wanted.isdisjoint(SAID) else await decided(tx, actor, lake=lake, source=source, since=since)
+    if found is not None:
+        return found[0], source.rows(found[1])
+    if wanted <= set(source.levels):
+        return source, None
+    return source, source.rows(await lake.scan(tx, source.schema))
 
 
 async def hierarchies(tx: Tx, actor: Actor, *, lake: Lake, source: str, grain: Grain, now: datetime) -> list[Hierarchy]:

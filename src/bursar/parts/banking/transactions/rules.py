@@ -71,13 +71,16 @@ def asked_words(query: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-BANK_IDENTITY = ("account", "booking_date", "amount", "currency", "status", "description", "reference")
-PAYMENT_IDENTITY = ("day", "amount", "currency", "supplier", "description", "category", "department", "reference")
+IDENTITY = {
+    "bank": ("account", "booking_date", "amount", "currency", "status", "description", "reference"),
+    "payment": ("day", "amount", "currency", "supplier", "description", "category", "department", "reference"),
+}
+"""Columns that identify a line, by dataset."""
 
 
-def _identified(lines: pl.LazyFrame, dataset: str, identity: Sequence[str]) -> pl.LazyFrame:
+def identified(lines: pl.LazyFrame, dataset: str) -> pl.LazyFrame:
     """Add ``_key``: what identifies a line, with the number of its occurrence among equal ones."""
-    parts = [pl.col(name).cast(pl.String).fill_null("") for name in identity]
+    parts = [pl.col(name).cast(pl.String).fill_null("") for name in IDENTITY[dataset]]
     sized = [pl.concat_str([part.str.len_bytes().cast(pl.String), pl.lit(":"), part]) for part in parts]
     key = pl.concat_str([pl.lit(f"{dataset}|"), *sized])
     return (
@@ -136,7 +139,7 @@ def stated(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def bank_rows(lines: pl.LazyFrame) -> pl.DataFrame:
     """Return the transactions of bank lines: the columns of :data:`COLUMNS` and ``_key``."""
     return (
-        _identified(lines, "bank", BANK_IDENTITY)
+        identified(lines, "bank")
         .select(
             "_key",
             "account",
@@ -167,7 +170,7 @@ def payment_rows(lines: pl.LazyFrame) -> pl.DataFrame:
     """Return the transactions of payment lines, money out negative as everywhere in banking."""
     named = lines.with_columns(_text("supplier").alias("counterparty_name"))
     return (
-        _identified(named, "payment", PAYMENT_IDENTITY)
+        identified(named, "payment")
         .select(
             "_key",
             pl.lit(PAYABLES).alias("account"),

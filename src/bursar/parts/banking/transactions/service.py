@@ -20,7 +20,7 @@ from bursar.infra.db import Tx
 from bursar.infra.lake import Lake, LakeFile
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, Stale
-from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES
+from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES, LineSchema
 from bursar.parts.banking.papers import service as papers
 from bursar.parts.banking.transactions import rules, store
 from bursar.parts.banking.transactions.rules import Part
@@ -315,6 +315,46 @@ async def split(tx: Tx, actor: Actor, *, id_: UUID, version: int, parts: Sequenc
 
 def _told(part: Part) -> dict[str, str]:
     return {"amount": f"{part.amount.normalize():f}", "category": part.category, "department": part.department}
+
+
+async def decided(tx: Tx, lines: pl.LazyFrame, since: date, *, schema: LineSchema) -> pl.LazyFrame | None:
+    """Return lines from a day on with what was decided about them otherwise than their file says.
+
+    Args:
+        tx: Any transaction.
+        lines: Of the lake.
+        since: First day of booking.
+        schema: Of the lines.
+
+    Returns:
+        The lines with columns ``said_category``, ``said_department`` (null where the file's own hold) and ``said_amount``
+        (null unless it is split: then there is a line for each part). None when nothing was decided otherwise.
+    """
+    found = await store.decided(tx, schema.name, since=since)
+    if not found:
+        return None
+    sign = -1 if schema is PAYMENT_LINES else 1  # payment lines count money out as positive
+    said = pl.DataFrame(
+        [
+            (str(one.id), one.category, one.department, None if one.amount is None else sign * one.amount)
+            for one in found
+        ],
+        schema={
+            "_id": pl.String(),
+            "said_category": pl.String(),
+            "said_department": pl.String(),
+            "said_amount": schema.columns["amount"],
+        },
+        orient="row",
+    )
+
+    def joined() -> pl.LazyFrame:
+        day = pl.col(schema.day).cast(pl.Date)
+        rows = rules.identified(lines.filter(day >= since), schema.name).collect()
+        ids = pl.Series("_id", [str(one) for one in rules.ids_of(rows["_key"])], dtype=pl.String())
+        return rows.with_columns(ids).join(said, on="_id", how="left").lazy()
+
+    return await asyncio.to_thread(joined)
 
 
 async def closed_until(tx: Tx, actor: Actor) -> date | None:

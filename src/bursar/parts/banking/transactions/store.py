@@ -339,6 +339,30 @@ async def open_until(tx: Tx, until: date) -> int:
     return int(await tx.scalar(sa.select(sa.func.count()).select_from(few.subquery())) or 0)
 
 
+DECIDED_MAX = 5_000_000
+"""Most decisions looked at for one budget."""
+
+
+async def decided(tx: Tx, dataset: str, *, since: date) -> Sequence[sa.Row[Any]]:
+    """Return id, category, department and amount (of a part only) where they differ from what the file says."""
+    s = split.c
+    joined = transaction.outerjoin(split, sa.and_(s.org == t.org, s.transaction == t.id))
+    differs = sa.or_(t.category != t.source_category, t.department != t.source_department)
+    said = sa.and_(t.state.not_in(("open", "suggested")), differs)
+    query = (
+        sa.select(
+            t.id,
+            sa.func.coalesce(s.category, t.category).label("category"),
+            sa.func.coalesce(sa.func.nullif(s.department, ""), t.department).label("department"),
+            s.amount,
+        )
+        .select_from(joined)
+        .where(tx.own(transaction), t.dataset == dataset, t.booking_date >= since, t.gone_at.is_(None))
+        .where(sa.or_(said, s.place.is_not(None)))
+    )
+    return await tx.all(query.limit(DECIDED_MAX))
+
+
 def amount_of(row: sa.Row[Any]) -> Decimal:
     """Return the exact amount of a row."""
     return Decimal(row.amount)

@@ -160,11 +160,6 @@ def matches(source: Source, filter_: Mapping[str, Sequence[str]], key: str) -> b
     return all(parts[name] in values for name, values in filter_.items() if name in parts)
 
 
-def finer(source: Source, filter_: Mapping[str, Sequence[str]]) -> bool:
-    """Tell whether the filter asks for more than the levels of the series."""
-    return any(name not in source.levels for name in filter_)
-
-
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """What is expected of the rest of a period: mean and interval ends in exact major units, and what was assumed."""

@@ -29,6 +29,13 @@ def summed(source: Source, sums: pl.DataFrame, filter_: Mapping[str, Sequence[st
     return sums.filter(*chosen).group_by("currency", "day").agg(pl.col("amount").sum())
 
 
+def scanned(source: Source, lines: pl.LazyFrame, filter_: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """Sum what counts exactly by currency and day, from the rows, for a filter that the series cannot answer."""
+    day = pl.col(source.schema.day).cast(pl.Date).alias("day")
+    chosen = lines.filter(*matching(source, filter_)).group_by("currency", day)
+    return chosen.agg(pl.col(source.amount).sum().alias("amount")).collect(engine="streaming")
+
+
 def spent(sums: pl.DataFrame, currency: str, period: Period, *, until: date | None = None) -> Money:
     """Return what was spent in a period, exactly, optionally only up to a day."""
     inside = (pl.col("currency") == currency) & pl.col("day").is_between(period.start, period.end, closed="left")
