@@ -88,6 +88,7 @@ COMMANDS = {
     "PUT /v1/budgets/{id}": "budgets set",
     "DELETE /v1/budgets/{id}": "budgets remove",
     "GET /v1/budgets/{id}/status": "budgets status",
+    "POST /v1/budgets/{id}/what-if": "budgets what-if",
     "GET /v1/budgets/{id}/alerts": "budgets alerts",
 }
 PARTS = ("ledger", "books", "bank", "parties", "rules", "transactions", "cash", "budgets", "anomalies")

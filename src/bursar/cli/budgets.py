@@ -102,16 +102,49 @@ def status(day: date | None, as_json: bool, org: str | None) -> int:
             ]
 
     found = running.in_house(use)
+    showing.show([_standing(one) for one in found], as_json=as_json, none="No budgets yet.")
+    over = {service.Threshold.OVER, service.Threshold.FORECAST}
+    return THRESHOLD if any(over & set(one.crossed) for one in found) else OK
+
+
+def _standing(one: "Status") -> dict[str, Any]:
     names = ("allowed", "actual", "committed", "expected", "low80", "high80")
-    rows = [
+    return (
         {"name": one.budget.name, "until": one.period.end}
         | {name: getattr(one, name) for name in names}
         | {"crossed": [each.value for each in one.crossed], "notes": list(one.notes)}
-        for one in found
-    ]
-    showing.show(rows, as_json=as_json, none="No budgets yet.")
-    over = {service.Threshold.OVER, service.Threshold.FORECAST}
-    return THRESHOLD if any(over & set(one.crossed) for one in found) else OK
+    )
+
+
+@budgets.command("what-if")
+@_id
+@click.option("--series", required=True, metavar="ID", help="What changes, as `bursar forecast --key` names it.")
+@click.option("--price", default="0", metavar="SHARE", help="0.1 is 10 % dearer.")
+@click.option("--volume", default="0", metavar="SHARE", help="Seats, hours, gigabytes: 0.1 is 10 % more.")
+@click.option("--growth", default="0", metavar="SHARE", help="0.1 is 10 % more each month, compounding.")
+@click.option("--since", type=showing.DAY, default=None, help="First day of the change; by default the first forecast.")
+@json_option
+@org_option
+def what_if(
+    id_: UUID, series: str, price: str, volume: str, growth: str, since: date | None, as_json: bool, org: str | None
+) -> int:
+    """Show where the budget ID stands, and where it would stand if a series changed; nothing is stored."""
+    from bursar import wiring
+    from bursar.core.planning.budgets import service
+    from bursar.core.planning.forecasts.service import Drivers
+    from bursar.infra.clock import utc_now
+
+    drivers = Drivers(showing.amount(price), showing.amount(volume), showing.amount(growth), since)
+    change = service.Change(series, drivers)
+
+    async def use(house: "House") -> "tuple[Status, Status]":
+        actor = await wiring.local_actor(house, org)
+        async with house.db.reading(actor) as tx:
+            return await service.what_if(tx, actor, id_=id_, change=change, lake=house.lake, now=utc_now())
+
+    before, after = running.in_house(use)
+    showing.show([{"when": when} | _standing(one) for when, one in (("now", before), ("then", after))], as_json=as_json)
+    return OK
 
 
 @budgets.command()

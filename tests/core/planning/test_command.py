@@ -34,6 +34,12 @@ def test_forecast_makes_shows_and_repeats_nothing(home: Path) -> None:
     unknown = bursar(home, "forecast", "--key", "nobody")
     wrong = bursar(home, "forecast", "--key", "aws", "--horizon", "5")
 
+    budget = bursar(home, "budgets", "set", "Cloud", "100", "USD", "--start", "2026-01-01", "--json")
+    series = json.loads(as_json.stdout)[0]["series"]["id"]
+    change = ("budgets", "what-if", json.loads(budget.stdout)["id"], "--series", series)
+    moved = bursar(home, *change, "--price", "0.5", "--json")
+    beyond = bursar(home, *change, "--volume", "lots")
+
     assert (nothing.returncode, "nothing to forecast" in nothing.stderr) == (0, True)
     assert "forecast --all" in early.stderr
     [panel] = json.loads(made.stdout)["panels"]
@@ -46,6 +52,8 @@ def test_forecast_makes_shows_and_repeats_nothing(home: Path) -> None:
     assert unknown.returncode == 1
     assert "There is no series nobody here" in unknown.stderr
     assert wrong.returncode == 2
+    assert [one["when"] for one in json.loads(moved.stdout)] == ["now", "then"]
+    assert (beyond.returncode, "Traceback" in beyond.stderr) == (1, False)
 
 
 @pytest.mark.timeout(300)
