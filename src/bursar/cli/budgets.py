@@ -96,10 +96,7 @@ def status(day: date | None, as_json: bool, org: str | None) -> int:
     async def use(house: "House") -> "list[Status]":
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            return [
-                await service.status(tx, actor, id_=one.id, lake=house.lake, now=utc_now(), day=day)
-                for one in await service.listed(tx, actor)
-            ]
+            return await service.statuses(tx, actor, lake=house.lake, now=utc_now(), day=day, paid=wiring.PAID)
 
     found = running.in_house(use)
     showing.show([_standing(one) for one in found], as_json=as_json, none="No budgets yet.")
@@ -140,7 +137,9 @@ def what_if(
     async def use(house: "House") -> "tuple[Status, Status]":
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            return await service.what_if(tx, actor, id_=id_, change=change, lake=house.lake, now=utc_now())
+            return await service.what_if(
+                tx, actor, id_=id_, change=change, lake=house.lake, now=utc_now(), paid=wiring.PAID
+            )
 
     before, after = running.in_house(use)
     showing.show([{"when": when} | _standing(one) for when, one in (("now", before), ("then", after))], as_json=as_json)

@@ -6,7 +6,7 @@ application. The HTTP side is imported only when it is served.
 
 from typing import TYPE_CHECKING
 
-from bursar.wiring.advice import FINDING_KINDS, advise, report, review, standing
+from bursar.wiring.advice import FINDING_KINDS, PAID, advise, report, review, standing
 from bursar.wiring.house import House, keyring_of, local_actor, open_house, producer, reached_at, tracer
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINDING_KINDS",
+    "PAID",
     "House",
     "advise",
     "app",

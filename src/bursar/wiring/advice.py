@@ -10,6 +10,7 @@ from bursar.core.identity.organisations import service as organisations
 from bursar.core.intake import service as intake
 from bursar.core.intake.service import Batch, BatchState
 from bursar.core.planning import service as planning
+from bursar.core.planning.commitments.service import Paid
 from bursar.infra import jobs, log
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database, Tx
@@ -17,9 +18,13 @@ from bursar.kernel.errors import Refusal
 from bursar.kernel.finding import Finding
 from bursar.parts.banking import service as banking
 from bursar.parts.banking.cash import service as cash
+from bursar.parts.banking.understanding.promises import service as promises
 from bursar.parts.cloud.savings import service as cloud
 from bursar.reports.review import Review, made
 from bursar.wiring.house import House, local_actor, producer, sources_at, tracer
+
+PAID = Paid(promises.paid)
+"""What bank lines and payments have paid of the books' commitments."""
 
 FINDING_KINDS: tuple[str, ...] = (*banking.KINDS, *cash.KINDS, *cloud.KINDS, *planning.KINDS)
 """Every kind of finding the advisors raise."""

@@ -51,7 +51,7 @@ from bursar.parts.cloud.focus_validation import api as focus_api
 from bursar.parts.cloud.prices import api as prices_api
 from bursar.parts.cloud.sharing import api as sharing_api
 from bursar.reports.trace import api as trace_api
-from bursar.wiring.advice import report, standing
+from bursar.wiring.advice import PAID, report, standing
 from bursar.wiring.house import MARKS, House, buckets, keyring_of
 from bursar.wiring.tools import JOBS, Tools, tools
 
@@ -72,7 +72,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         digest_api.r,
         intake_api.routes(buckets(house.settings, house.importer), upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),
-        *planning_api.routes(house.lake),
+        *planning_api.routes(house.lake, PAID),
         parties_api.r,
         ledger_api.r,
         books_api.r,

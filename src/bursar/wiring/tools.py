@@ -42,7 +42,7 @@ from bursar.parts.cloud.prices.jobs import Catalogues
 from bursar.parts.cloud.prices.service import Catalogue
 from bursar.reports.levels import daily_of
 from bursar.settings import Settings
-from bursar.wiring.advice import advise
+from bursar.wiring.advice import PAID, advise
 from bursar.wiring.feeds import feeds
 from bursar.wiring.house import SCHEMAS, House, buckets, keyring_of
 
@@ -78,6 +78,7 @@ class Tools:
             self.feeds,
             self.language,
             fleet,
+            PAID,
             Advisors(lambda db, org: advise(house, org, db=db)),
             *measuring,
         )

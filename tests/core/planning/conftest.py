@@ -10,6 +10,7 @@ import pytest
 
 from bursar.core.intake.jobs import Importer
 from bursar.core.planning import api
+from bursar.core.planning.commitments.service import Paid
 from bursar.infra.db import Database
 from bursar.infra.files import LocalFiles
 from bursar.infra.lake import Lake
@@ -93,7 +94,7 @@ async def client(db: Database, actor: Actor, lake: Lake) -> AsyncIterator[httpx2
     settings = WebSettings(
         version="1", base_url="http://test", cursor_key=b"k" * 32, anonymous_per_min=10_000, login_per_min=10_000
     )
-    app = create_app(settings, db, list(api.routes(lake)), gate, metrics=Metrics())
+    app = create_app(settings, db, list(api.routes(lake, Paid())), gate, metrics=Metrics())
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(
         transport=transport, base_url="http://test", headers={"Authorization": "Bearer x"}

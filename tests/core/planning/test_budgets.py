@@ -1,7 +1,7 @@
 """Budgets on the real database and lake: exact actuals, roll-over, forecast to the end, and each threshold told once."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from bursar.core.intake.jobs import Importer
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.service import Budget, Cadence, Change, RollOver, Status, Threshold, Wanted
+from bursar.core.planning.calendars import service as calendars
+from bursar.core.planning.calendars.service import Event, Planned
+from bursar.core.planning.commitments.rules import NOTHING
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.service import Drivers
 from bursar.core.planning.series.rules import series_id
@@ -87,7 +90,7 @@ async def test_a_budget_says_what_is_spent_exactly_and_what_is_expected(
     assert status.known_until == LAST
     assert status.allowed == one.amount
     assert status.committed == Money(0, "USD")
-    assert rules.NO_COMMITMENTS in status.notes
+    assert NOTHING in status.notes
     assert status.expected is not None
     assert status.low95 is not None
     assert status.high95 is not None
@@ -182,6 +185,30 @@ async def test_what_is_left_rolls_over_as_declared(db: Database, actor: Actor, b
     assert carried == {RollOver.NONE: 0, RollOver.UNSPENT: 325, RollOver.BOTH: 325}
     assert (await stand(db, actor, billed, tight)).carried.amount == Decimal("-675.00")
     assert (await stand(db, actor, billed, capped)).carried.amount == 0
+
+
+async def test_what_is_committed_is_a_part_of_what_is_forecast_and_never_beside_it(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    """A planned amount of 3000 on 25 October: before the next forecast it is the least that comes, then it is in it."""
+    one = await make(db, actor, wanted("7000.00"))
+    event = Event("Renewal", (date(2026, 10, 25),), series_id("cost", "USD", "aws"), Decimal(3000), "USD")
+    over = Event("Begun", (date(2026, 10, 19),), series_id("cost", "USD", "aws"), Decimal(4000), "USD")
+    async with db.writing(actor) as tx:
+        await calendars.put(tx, actor, planned=Planned("", "", (event, over)), now=NOW)
+
+    before = await stand(db, actor, billed, one)
+    later = NOW + timedelta(hours=1)
+    await forecasts.forecast_all(db, actor, lake=billed, now=later, grains=[Grain.DAY, Grain.MONTH])
+    after = await stand(db, actor, billed, one, now=later)
+
+    assert before.committed == after.committed == Money.of("3000.00", "USD")
+    assert before.commitments == (("planned Renewal 2026-10-25", before.committed),)
+    assert before.expected == before.low95 == Money.of("6500.00", "USD")
+    assert before.crossed == ()
+    assert after.expected is not None
+    assert abs(after.expected.amount - Decimal(31 * 175 + 3000)) < 40
+    assert after.crossed == (Threshold.FORECAST,)
 
 
 async def test_other_currencies_are_named_and_not_added(

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from bursar.core.intake.jobs import Importer
+from bursar.core.planning.commitments.service import Paid
 from bursar.core.planning.jobs import JOBS, refreshed
 from bursar.core.planning.series.rules import series_id
 from bursar.infra.clock import utc_now
@@ -259,7 +260,7 @@ async def test_the_refresh_job_forecasts_with_the_rights_it_declares(
 ) -> None:
     await take(importer, actor, bill(tmp_path / "bill.csv", date(2026, 5, 1), date(2026, 9, 30)), now=utc_now())
     refresh = next(one for one in JOBS if one.name == "planning.refresh")
-    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake, Fleet: Fleet()})
+    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake, Fleet: Fleet(), Paid: Paid()})
 
     first, second = [await refresh.run(ctx, org=str(actor.org)) for _ in range(2)]
 

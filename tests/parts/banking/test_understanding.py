@@ -32,7 +32,7 @@ from bursar.parts.banking.transactions.service import Filter, PeriodClosed
 from bursar.parts.banking.understanding import jobs, service, store
 from bursar.parts.banking.understanding.rules import answers
 from bursar.parts.banking.understanding.rules.answers import Policy, When
-from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled
+from bursar.parts.banking.understanding.rules.commitments import Promise, fulfilled, paid
 from bursar.parts.banking.understanding.service import Understood
 from bursar.parts.banking.understanding.stated import service as stated
 from bursar.parts.cloud.prices.service import PriceList
@@ -418,6 +418,9 @@ def test_a_commitment_is_fulfilled_by_its_exact_amount_near_its_day(
 
     assert bool(fulfilled([row], [promise])) is fits
     assert fulfilled([row], [promise, replace(promise, id=UUID(int=4))]) == {}
+    later = replace(promise, id=UUID(int=4), day=promise.day + timedelta(days=300))
+    assert paid([row], [later, promise]) == ({promise.id} if fits else set())
+    assert paid([row, row], [promise]) == ({promise.id} if fits else set())
 
 
 async def test_merged_counterparties_are_one_and_undoing_makes_them_two_again(

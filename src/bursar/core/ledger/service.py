@@ -195,6 +195,7 @@ class Hold:
     """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for.
 
     ``purpose`` names the income or expense account of the two, empty where neither is one; ``inflow`` tells which.
+    ``source`` holds the code and the name of the account credited.
     """
 
     id: UUID
@@ -207,6 +208,8 @@ class Hold:
     party: UUID | None
     purpose: str
     inflow: bool
+    source: tuple[str, str]
+    tags: Mapping[str, str]
 
 
 async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = None) -> list[Hold]:
@@ -216,7 +219,7 @@ async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = 
     return [
         Hold(
             row.id, row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo, row.party,
-            row.purpose, bool(row.inflow),
+            row.purpose, bool(row.inflow), (row.code, row.name), row.tags or {},
         )
         for row in rows
     ]  # fmt: skip

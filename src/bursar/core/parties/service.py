@@ -1,6 +1,6 @@
 """Use cases of parties: resolving mentions, merging and splitting, answering suggestions."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -315,6 +315,16 @@ async def current(tx: Tx, actor: Actor, *, parties: Sequence[UUID]) -> dict[UUID
     """Return for each id the party it is today (after merges) and its name."""
     actor.must("party:read")
     return await store.current(tx, parties)
+
+
+async def spellings(tx: Tx, actor: Actor, *, parties: Sequence[UUID]) -> dict[UUID, frozenset[str]]:
+    """Return for each id every name that the party it is today (after merges) is written by."""
+    today = await current(tx, actor, parties=parties)
+    written = await store.spellings(tx, [root for root, _ in today.values()]) if today else []
+    by_party: dict[UUID, set[str]] = defaultdict(set)
+    for party, text in written:
+        by_party[party].add(text)
+    return {id_: frozenset({name} | by_party[root]) for id_, (root, name) in today.items()}
 
 
 async def same(tx: Tx, *, parties: Sequence[UUID]) -> dict[UUID, UUID]:

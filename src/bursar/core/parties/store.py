@@ -154,6 +154,13 @@ async def names_of(tx: Tx, id_: UUID) -> list[sa.Row[Any]]:
     return list(await tx.all(query))
 
 
+async def spellings(tx: Tx, ids: Sequence[UUID]) -> list[tuple[UUID, str]]:
+    """Return (party, name as written) of some parties that stand for themselves, at most 100,000."""
+    n = name.c
+    query = sa.select(n.party, n.written).where(tx.own(name), n.party.in_(ids)).order_by(n.party, n.key)
+    return [(row.party, row.written) for row in await tx.all(query.limit(SPELLINGS_MAX))]
+
+
 async def identifiers_of(tx: Tx, id_: UUID) -> list[sa.Row[Any]]:
     """Return the identifiers of a party, at most 100,000."""
     i = identifier.c

@@ -13,6 +13,7 @@ from bursar.core.findings.service import Kept
 from bursar.core.planning import service
 from bursar.core.planning.budgets import api as budgets_api
 from bursar.core.planning.calendars import api as calendars_api
+from bursar.core.planning.commitments.service import Paid
 from bursar.core.planning.forecasts import api as forecasts_api
 from bursar.core.planning.policy import api as policy_api
 from bursar.core.planning.scores import api as scores_api
@@ -130,14 +131,14 @@ async def judge_anomaly(id: Id, body: FeedbackIn, db: TheDb, actor: As) -> Anoma
         return _out(await service.judge(tx, actor, name=id, verdict=body.verdict, because=body.because, now=utc_now()))
 
 
-def routes(lake: Lake) -> Sequence[Router]:
-    """Return every router of planning; ``lake`` holds the facts."""
+def routes(lake: Lake, paid: Paid) -> Sequence[Router]:
+    """Return every router of planning; ``lake`` holds the facts, ``paid`` names holds that lines have paid."""
     return (
         series_api.routes(lake),
         forecasts_api.routes(lake),
         calendars_api.r,
         policy_api.r,
         r,
-        budgets_api.routes(lake),
+        budgets_api.routes(lake, paid),
         scores_api.r,
     )

@@ -2,6 +2,7 @@
 
 from bursar.core.identity.organisations import service as organisations
 from bursar.core.planning.budgets import service as budgets
+from bursar.core.planning.commitments.service import Paid
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.scores import service as scores
 from bursar.infra.clock import utc_now
@@ -28,8 +29,8 @@ async def refresh(ctx: Context, *, org: str) -> dict[str, int]:
     Safe to run twice and to interrupt: a panel whose data was forecast is left alone, a part of one that was done is not
     done again, scores are replaced by equal ones, a threshold is told once.
     """
-    lake, fleet = ctx.tool(Lake), ctx.tool(Fleet)
-    return await refreshed(ctx.db, ctx.actor(org), lake=lake, fleet=fleet, progress=ctx.progress)
+    lake, fleet, paid = ctx.tool(Lake), ctx.tool(Fleet), ctx.tool(Paid)
+    return await refreshed(ctx.db, ctx.actor(org), lake=lake, fleet=fleet, paid=paid, progress=ctx.progress)
 
 
 async def refreshed(
@@ -38,13 +39,14 @@ async def refreshed(
     *,
     lake: Lake,
     fleet: Fleet | None = None,
+    paid: Paid = budgets.NOBODY_KNOWS,
     progress: forecasts.Progress = forecasts.silent,
 ) -> dict[str, int]:
     """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
     now = utc_now()
     done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet)
     async with db.writing(actor) as tx:
-        told = await budgets.check(tx, actor, lake=lake, now=now)
+        told = await budgets.check(tx, actor, lake=lake, now=now, paid=paid)
         await forecasts.forget_old(tx, actor, now=now)
     return {"panels": len(done), "made": sum(one.made for one in done), "scored": scored, "told": len(told)}
 

@@ -16,6 +16,9 @@ from bursar.kernel.trace import AskedFigure, BudgetFigure
 from bursar.reports.trace.answer import Asking, Traced, parts_of
 from bursar.reports.trace.spent import of_budget
 
+_SAID = {"end": "expected"}
+"""What a part of a budget's state is called for people, where it has another name."""
+
 
 async def of_alert(asking: Asking, figure: AskedFigure) -> Traced:
     """Say what a budget's alert told: the figure of today, and what came or went since."""
@@ -25,11 +28,15 @@ async def of_alert(asking: Asking, figure: AskedFigure) -> Traced:
     if row is None:
         raise NotFound("alert of the budget", str(id_))
     forecast = row.threshold == budgets.Threshold.FORECAST
-    what = "allowed" if figure.part == "allowed" else "expected" if forecast else "actual"
+    what = "allowed" if figure.part == "allowed" else "end" if forecast else "actual"
     amount = Money(getattr(row, figure.part), figure.currency).amount
     now = await of_budget(asking, BudgetFigure(id_, start, what, figure.currency))
     parts = parts_of(
-        [(f"{what} as known now", now.amount), ("came or went since it was told", amount - now.amount)], amount
+        [
+            (f"{_SAID.get(what, what)} as known now", now.amount),
+            ("came or went since it was told", amount - now.amount),
+        ],
+        amount,
     )
     formula = f"as told on {row.told_at:%Y-%m-%d %H:%M} UTC; now: {now.evidence.formula}"
     return Traced(f"{now.title}, as told", amount, figure.currency, replace(now.evidence, formula=formula, parts=parts))

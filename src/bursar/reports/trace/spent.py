@@ -10,12 +10,14 @@ import polars as pl
 from bursar.core.findings import service as findings
 from bursar.core.planning.budgets import service as budgets
 from bursar.core.planning.budgets.rules.spending import matching
+from bursar.core.planning.commitments.rules import FORMULA
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.rules import Source, text_of
 from bursar.kernel.errors import Invalid
 from bursar.kernel.finding import Evidence, Part, SourceRow
 from bursar.kernel.money import Money, exponent
 from bursar.kernel.trace import BudgetFigure, SpentFigure, TotalFigure
+from bursar.parts.banking.understanding.promises import service as promises
 from bursar.reports.trace.answer import ROWS_MAX, Asking, Traced, files_of, parts_of
 
 TEXTS = {"cost": "child", "payment": "supplier", "bank": "counterparty_name"}
@@ -96,8 +98,9 @@ async def of_spent(asking: Asking, figure: SpentFigure, *, decided: bool = False
 async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
     """Say what an amount of a budget's state is made of."""
     status = await budgets.status(
-        asking.tx, asking.actor, id_=figure.budget, lake=asking.lake, now=asking.now, day=figure.day
-    )
+        asking.tx, asking.actor, id_=figure.budget, lake=asking.lake, now=asking.now, day=figure.day,
+        paid=budgets.Paid(promises.paid),
+    )  # fmt: skip
     one, actual = status.budget, status.actual
     values = tuple((name, value) for name, several in one.filter.items() for value in several)
     places = exponent(figure.currency)
@@ -105,7 +108,7 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
     inside = replace(asking, actor=replace(asking.actor, rights=asking.actor.rights | {"series:read"}))
     if figure.part == "actual":
         return (await of_spent(inside, wanted, decided=True)).titled(f"{one.name}: spent in {status.period}")
-    amount: Money | None = getattr(status, figure.part, None)
+    amount: Money | None = status.end if figure.part == "end" else getattr(status, figure.part, None)
     if amount is None:
         raise Invalid("Nothing is forecast for this budget any more.", "Ask for the budget's status again.")
     title = f"{one.name}: {figure.part} in {status.period}"
@@ -115,13 +118,17 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
         formula = f"{one.amount} each {one.cadence}, carrying over: {one.roll_over}"
         return Traced(title, amount.amount, amount.currency, Evidence(formula, parts))
     if figure.part == "committed":
-        return Traced(title, amount.amount, amount.currency, Evidence(status.notes[0], ()))
+        asking.actor.must("cost:read" if one.source == "cost" else "ledger:read")
+        parts = parts_of([(label, money.amount) for label, money in status.commitments], amount.amount)
+        return Traced(title, amount.amount, amount.currency, Evidence(f"{FORMULA}. {' '.join(status.notes)}", parts))
     spent = await of_spent(inside, wanted, decided=True)
-    more = amount - actual
-    parts = parts_of([("spent so far", actual.amount), ("forecast of the rest", more.amount)], amount.amount)
+    more = amount - status.sure
+    rest = [("committed", status.committed.amount), ("forecast of the rest beyond it", more.amount)]
+    parts = parts_of([("spent so far", actual.amount), *rest], amount.amount)
     until = f" until {status.known_until}" if status.known_until else ""
     formula = (
-        f"what was spent{until} plus the stored forecast of the days that are missing; never less than what was spent"
+        f"what was spent{until} plus the stored forecast of the days that are missing; never less than what was spent and"
+        " is committed"
     )
     return Traced(title, amount.amount, amount.currency, replace(spent.evidence, formula=formula, parts=parts))
 

@@ -170,16 +170,19 @@ async def due_holds(tx: Tx, *, now: datetime, limit: int) -> list[UUID]:
 
 
 async def open_holds(tx: Tx, accounts: Sequence[UUID] | None, *, limit: int) -> Sequence[sa.Row[Any]]:
-    """Return holds, on some accounts or on any, of which something is left, with their income or expense account's name."""
-    t, r, a = transfer.c, remainder.c, account.c
+    """Return holds, on some accounts or on any, of which something is left, with the accounts' names."""
+    t, r, a, credited = transfer.c, remainder.c, account.c, account.alias("credited")
+    c = credited.c
     side = sa.and_(a.org == t.org, a.id.in_((t.debit, t.credit)), a.kind.in_(("income", "expense")))
     query = (
         sa.select(
             t.id, t.debit, t.credit, (r.amount - r.used).label("left"), t.currency, r.due, t.value_day, t.memo, t.party,
-            sa.func.coalesce(a.name, "").label("purpose"), (a.id == t.credit).label("inflow"),
+            sa.func.coalesce(a.name, "").label("purpose"), (a.id == t.credit).label("inflow"), c.code, c.name, t.tags,
         )
         .select_from(
-            remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id)).join(account, side, isouter=True)
+            remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id))
+            .join(credited, sa.and_(c.org == t.org, c.id == t.credit))
+            .join(account, side, isouter=True)
         )
         .where(tx.own(remainder), r.kind == "hold", r.used < r.amount)
         .order_by(r.due.asc().nulls_last(), r.id)

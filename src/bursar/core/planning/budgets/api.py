@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bursar.core.planning.budgets import service
 from bursar.core.planning.budgets.rules import limits as rules
-from bursar.core.planning.budgets.service import Budget, Cadence, Change, RollOver, Status, Wanted
+from bursar.core.planning.budgets.service import Budget, Cadence, Change, Paid, RollOver, Status, Wanted
 from bursar.core.planning.forecasts.api import ChangeIn
 from bursar.infra.clock import utc_now
 from bursar.infra.lake import Lake
@@ -186,11 +186,11 @@ def _standing(one: Status) -> StandingOut:
     return StandingOut(**known, crossed=list(one.crossed), notes=list(one.notes))
 
 
-def routes(lake: Lake) -> Router:
-    """Return the routes of budgets; ``lake`` holds the facts."""
+def routes(lake: Lake, paid: Paid) -> Router:
+    """Return the routes of budgets; ``lake`` holds the facts, ``paid`` names holds that lines have paid."""
     r = router("budgets", tag="Budgets", about="What may be spent, what was, and what is expected by the end.")
     _add_editing(r)
-    _add_what_if(r, lake)
+    _add_what_if(r, lake, paid)
 
     @r.get("/v1/budgets/{id}/status", right="budget:read")
     async def budget_status(
@@ -202,7 +202,8 @@ def routes(lake: Lake) -> Router:
     ) -> StatusOut:
         """Show actual, committed and expected amounts of a period, with the interval of the forecast."""
         async with db.reading(actor) as tx:
-            return _status(await service.status(tx, actor, id_=id, lake=lake, now=utc_now(), day=day), traces)
+            found = await service.status(tx, actor, id_=id, lake=lake, now=utc_now(), day=day, paid=paid)
+        return _status(found, traces)
 
     @r.get("/v1/budgets/{id}/alerts", right="budget:read")
     async def budget_alerts(id: UUID, db: TheDb, actor: As, traces: Traces) -> list[AlertOut]:  # noqa: A002
@@ -230,7 +231,7 @@ def routes(lake: Lake) -> Router:
     return r
 
 
-def _add_what_if(r: Router, lake: Lake) -> None:
+def _add_what_if(r: Router, lake: Lake, paid: Paid) -> None:
     @r.post("/v1/budgets/{id}/what-if", right="budget:read", once="never")
     async def budget_what_if(
         id: UUID,  # noqa: A002  the word of the API
@@ -242,7 +243,7 @@ def _add_what_if(r: Router, lake: Lake) -> None:
         """Change price, volume or growth of a series; see what is expected of a budget move. Nothing is stored."""
         change = Change(body.series, body.drivers())
         async with db.reading(actor) as tx:
-            before, after = await service.what_if(tx, actor, id_=id, change=change, lake=lake, now=utc_now())
+            before, after = await service.what_if(tx, actor, id_=id, change=change, lake=lake, now=utc_now(), paid=paid)
         return BudgetWhatIfOut(
             budget=before.budget.id,
             start=before.period.start,

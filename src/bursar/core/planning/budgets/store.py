@@ -99,7 +99,7 @@ async def tell_once(tx: Tx, status: Status, threshold: Threshold, *, now: dateti
         "budget": status.budget.id,
         "start_day": status.period.start,
         "threshold": threshold.value,
-        "amount": status.actual.minor,
+        "amount": (status.end if threshold is Threshold.FORECAST else status.actual).minor,
         "allowed": status.allowed.minor,
         "told": list(status.budget.tell),
         "told_at": now,

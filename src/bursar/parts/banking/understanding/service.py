@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from bursar.core.audit import service as audit
-from bursar.core.ledger import service as ledger
 from bursar.core.parties import service as parties
 from bursar.infra.db import Tx
 from bursar.kernel.actor import Actor
@@ -20,6 +19,7 @@ from bursar.parts.banking.transactions import service as transactions
 from bursar.parts.banking.transactions import store as rows_store
 from bursar.parts.banking.understanding import store
 from bursar.parts.banking.understanding.opinions import store as opinions
+from bursar.parts.banking.understanding.promises import service as promises
 from bursar.parts.banking.understanding.rules import answers as rules
 from bursar.parts.banking.understanding.rules import model
 from bursar.parts.banking.understanding.rules.answers import Answer, Past, Policy, Row, Rule
@@ -136,7 +136,7 @@ async def _gate(tx: Tx, actor: Actor) -> _Gate:
     least = {key: cutoff(seen, policy.error_max) for key, seen in judged.items()}
     measured = {category: rules.measured(seen) for (stage, category), seen in judged.items() if stage == "language"}
     known = {key: one for key, one in least.items() if one is not None}
-    return _Gate(policy, known, await _rules(tx), measured, await _promises(tx, actor))
+    return _Gate(policy, known, await _rules(tx), measured, await promises.promised(tx, actor))
 
 
 async def _rules(tx: Tx) -> list[Rule]:
@@ -147,19 +147,6 @@ async def _rules(tx: Tx) -> list[Rule]:
     return [
         replace(rule, when=replace(rule.when, party=today.get(rule.when.party, rule.when.party))) for rule in stated
     ]
-
-
-async def _promises(tx: Tx, actor: Actor) -> list[Promise]:
-    """Return the commitments of the books; none for who may not read them."""
-    held = await ledger.open_holds(tx, actor) if actor.may("ledger:read") else []
-    return [
-        Promise(
-            one.id, one.purpose, one.money.minor if one.inflow else -one.money.minor, one.money.currency,
-            one.due.date() if one.due else one.value_day, one.party, tuple(rows_rules.words_of(one.memo)),
-        )
-        for one in held
-        if one.purpose
-    ]  # fmt: skip
 
 
 async def _today(tx: Tx, rows: Sequence[Row], same: Mapping[UUID, UUID]) -> list[Row]:

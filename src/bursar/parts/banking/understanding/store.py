@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -90,6 +90,15 @@ async def undecided(
     if after:
         query = query.where(t.id > after)
     return [row_of(found) for found in await tx.all(query.order_by(t.id).limit(limit))]
+
+
+async def of_sizes(tx: Tx, sizes: Collection[int], *, dataset: str, since: date) -> list[Row]:
+    """Return rows of some amounts from a day on, whoever said what they were for, the oldest first; at most 50,000."""
+    wanted = sa.literal(sorted(sizes), pg.ARRAY(sa.BigInteger))
+    query = sa.select(*_FACTS).where(
+        _live(tx), t.size == sa.any_(wanted), t.dataset == dataset, t.booking_date >= since
+    )
+    return [row_of(found) for found in await tx.all(query.order_by(t.booking_date, t.id).limit(PAST_MAX))]
 
 
 async def given(tx: Tx, *, limit: int) -> list[tuple[Row, str]]:

@@ -1,1 +1,1 @@
-"""Pure arithmetic of budgets, by noun: limits and thresholds, spending from grouped facts."""
+"""Pure arithmetic of budgets, by noun: limits and thresholds, what is told of them, spending from grouped facts."""

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import numpy as np
 
+from bursar.core.planning.commitments.rules import Committed
 from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, period_ends
 from bursar.core.planning.series.rules import Source, parts_of
 from bursar.kernel.errors import Invalid
-from bursar.kernel.finding import Evidence, Finding, Part
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period, add_months
 
@@ -33,7 +33,7 @@ NEAR_SHARE = Decimal("0.8")
 SHARE_DAYS = 28
 """Days that say which share of a series a finer filter takes."""
 
-NO_COMMITMENTS = "No commitments are known for this filter; 0 is counted."
+NO_FORECAST = "Nothing is forecast yet; `bursar forecast --all` does it."
 KINDS = ("planning.budget_near", "planning.budget_over", "planning.budget_forecast")
 """Kinds of finding that budgets raise."""
 
@@ -222,8 +222,9 @@ class Status:
         carried: What was rolled over; negative after overspending.
         actual: Spent so far, exactly.
         committed: Known to come and not yet spent.
+        commitments: What it is made of, each amount with its label.
         known_until: Last day that is complete in the facts; None without facts.
-        expected: Actual plus forecast to the end; None where nothing was forecast.
+        expected: Actual plus forecast to the end, at least ``sure``; None where nothing was forecast.
         low80: Lower end of its 80 % interval.
         high80: Upper end.
         low95: Lower end of its 95 % interval.
@@ -238,6 +239,7 @@ class Status:
     carried: Money
     actual: Money
     committed: Money
+    commitments: tuple[tuple[str, Money], ...]
     known_until: date | None
     expected: Money | None
     low80: Money | None
@@ -246,6 +248,16 @@ class Status:
     high95: Money | None
     others: tuple[Money, ...]
     notes: tuple[str, ...]
+
+    @property
+    def sure(self) -> Money:
+        """Actual and committed: what the period costs at least."""
+        return self.actual + self.committed
+
+    @property
+    def end(self) -> Money:
+        """What is expected by the end; what is sure where nothing was forecast."""
+        return self.expected if self.expected is not None else self.sure
 
     @property
     def share(self) -> float | None:
@@ -261,74 +273,53 @@ class Status:
             out.append(Threshold.NEAR)
         if spent > 0 and spent >= limit:
             out.append(Threshold.OVER)
-        elif self.expected is not None and self.expected.minor > limit:
+        elif self.end.minor > limit:
             out.append(Threshold.FORECAST)
         return tuple(out)
 
 
-_KIND = {Threshold.NEAR: KINDS[0], Threshold.OVER: KINDS[1], Threshold.FORECAST: KINDS[2]}
-_ACTION = {
-    Threshold.NEAR: "Look at what still comes in this period; stop or postpone what is not needed.",
-    Threshold.OVER: "Agree on a higher budget or stop what can be stopped.",
-    Threshold.FORECAST: "Act before the period ends: the forecast goes past the budget.",
-}
+def standing(
+    budget: Budget,
+    period: Period,
+    *,
+    may: Money,
+    actual: Money,
+    complete: Money,
+    committed: Committed,
+    known: date | None,
+    ahead: Ahead | None,
+    others: tuple[Money, ...],
+) -> Status:
+    """Put together where a budget stands.
 
+    What is committed is a part of what the forecast expects of the rest, not beside it: rent that is held falls due in a
+    series that always had rent. So expected, and each end of its interval, is the larger of ``complete`` plus the
+    forecast and ``actual`` plus what is committed; nothing is counted twice.
 
-def text_of(threshold: Threshold, status: Status) -> str:
-    """Return one line that says what happened."""
-    name = status.budget.name[:60]
-    return {
-        Threshold.NEAR: f"{name}: 80 % of the budget is spent",
-        Threshold.OVER: f"{name}: the budget is spent",
-        Threshold.FORECAST: f"{name}: the forecast goes past the budget",
-    }[threshold]
+    Args:
+        budget: Which.
+        period: Which period.
+        may: What may be spent.
+        actual: Spent so far.
+        complete: The part of it up to ``known``.
+        committed: What is committed for the rest.
+        known: Last day that is complete in the facts.
+        ahead: Forecast of the days after it; None where there is none.
+        others: Spent in other currencies.
+    """
+    owed = committed.total(actual.currency)
+    sure = actual + owed
 
+    def end(more: Decimal) -> Money:
+        return max(Money.rounded(complete.amount + more, actual.currency), sure)
 
-def body_of(threshold: Threshold, status: Status) -> str:
-    """Return the figures behind :func:`text_of` for a mail."""
-    lines = [
-        f"Period: {status.period}",
-        f"Budget: {status.allowed}" + (f" ({status.carried} rolled over)" if status.carried.minor else ""),
-        f"Spent so far: {status.actual}" + (f" ({status.share:.0%})" if status.share is not None else ""),
-    ]
-    if status.expected is not None:
-        lines.append(f"Expected by the end: {status.expected} (80 % range {status.low80} to {status.high80})")
-    return "\n".join([*lines, "", _ACTION[threshold]])
-
-
-def finding(threshold: Threshold, status: Status) -> Finding:
-    """Return the finding of one crossed threshold; it is worth what goes past the budget, counted once for all of them."""
-    currency = status.allowed.currency
-    end = status.expected if status.expected is not None else status.actual
-    zero = Money(0, currency)
-
-    def beyond(money: Money | None) -> Money:
-        over = (money or end) - status.allowed
-        return over if over.minor > 0 else zero
-
-    worth = beyond(end)
-    low, high = beyond(status.low80), beyond(status.high80)
-    known = threshold is not Threshold.FORECAST
-    return Finding(
-        kind=_KIND[threshold],
-        subject=f"budget:{status.budget.id}",
-        period=status.period,
-        title=text_of(threshold, status),
-        worth=worth,
-        low=low if low.minor <= worth.minor else worth,
-        high=high if high.minor >= worth.minor else worth,
-        confidence=0.95 if known else 0.8 if low.minor > 0 else 0.6,
-        action=_ACTION[threshold],
-        evidence=Evidence(
-            formula=f"expected {end} - allowed {status.allowed}; spent {status.actual} until {status.known_until}",
-            parts=(Part("beyond the budget", worth.amount),) if worth.minor else (),
-        ),
-        recurring=False,
-        cost_basis=worth,
-        resource=f"budget:{status.budget.id}@{status.period.start}",
-        effort="medium",
-        due=status.period.end,
-    )
+    ends = (ahead.mean, ahead.low80, ahead.high80, ahead.low95, ahead.high95) if ahead else ()
+    expected, low80, high80, low95, high95 = map(end, ends) if ends else (None,) * 5
+    apart = f"Not counted, in other currencies: {', '.join(map(str, others))}."
+    notes = (*committed.notes, *(ahead.notes if ahead else (NO_FORECAST,)), *([apart] if others else []))
+    return Status(
+        budget, period, may, may - budget.amount, actual, owed, committed.parts, known, expected, low80, high80, low95, high95, others, notes
+    )  # fmt: skip
 
 
 def shares(whole: Mapping[str, float], mine: Mapping[str, float]) -> dict[str, Decimal]:

@@ -44,6 +44,12 @@ def spent(sums: pl.DataFrame, currency: str, period: Period, *, until: date | No
     return Money.rounded(Decimal(sums.filter(inside)["amount"].sum() or 0), currency)
 
 
+def last_day(sums: pl.DataFrame, currency: str) -> date | None:
+    """Return the last day with facts of a currency, None without any."""
+    found: date | None = sums.filter(pl.col("currency") == currency)["day"].max()  # type: ignore[assignment]
+    return found
+
+
 def others(sums: pl.DataFrame, currency: str, period: Period) -> tuple[Money, ...]:
     """Return what was spent in other currencies."""
     found = sorted({str(one) for one in sums["currency"].unique().to_list()} - {currency})

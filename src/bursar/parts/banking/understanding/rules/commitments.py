@@ -54,6 +54,22 @@ def fulfilled(rows: Sequence[Row], promises: Sequence[Promise]) -> dict[UUID, An
     return found
 
 
+def paid(rows: Sequence[Row], promises: Sequence[Promise]) -> set[UUID]:
+    """Return the commitments that rows have paid: each row, the oldest first, pays the nearest in time that it fits."""
+    open_: dict[tuple[str, int], list[Promise]] = defaultdict(list)
+    for one in promises:
+        open_[one.currency, one.minor].append(one)
+    found = set()
+    for row in rows:
+        same = open_[row.currency, Money.rounded(row.amount, row.currency).minor]
+        fitting = [one for one in same if _fits(row, one)]
+        if fitting:
+            nearest = min(fitting, key=lambda one: (abs(row.day - one.day), one.day, one.id))
+            same.remove(nearest)
+            found.add(nearest.id)
+    return found
+
+
 def _fits(row: Row, one: Promise) -> bool:
     near = timedelta(days=-COMMITMENT_DAYS_EARLY) <= row.day - one.day <= timedelta(days=COMMITMENT_DAYS_LATE)
     if not near:

@@ -1,0 +1,1 @@
+"""Where a budget stands: spent, committed, expected to the end. Reads only; deliberately absent: rights of the asker."""
