@@ -19,6 +19,7 @@ from bursar.kernel.money import Money
 
 Kept = rules.Kept
 Totals = rules.Totals
+returns = rules.returns
 
 EXPECT = "findings.expect"
 """The job that keeps the level of an accepted finding."""

@@ -16,7 +16,7 @@ from bursar.core.planning.calendars.service import Planned
 from bursar.core.planning.policy import service as policies
 from bursar.core.planning.policy.service import Policy
 from bursar.core.planning.rules import alerts as rules
-from bursar.core.planning.rules.feedback import Said, Verdict, learned
+from bursar.core.planning.rules.feedback import Said, Verdict, known, learned
 from bursar.core.planning.rules.series import KEY_SEPARATOR, dense, first_days
 from bursar.core.planning.series import service as series_
 from bursar.core.planning.series.rules import COST, leaves, part_expressions, usage_rows
@@ -76,7 +76,7 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
         alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned, policy.rules())
         chosen = [alert for alert in alerts if alert.impact > 0 or alert.kind in told]
         found += await _told(tx, actor, series, panel, chosen, policy)
-    return found
+    return [one for one in found if not known(one, verdicts)]
 
 
 async def said(tx: Tx, actor: Actor) -> list[Verdict]:
@@ -91,7 +91,8 @@ async def said(tx: Tx, actor: Actor) -> list[Verdict]:
         if kept.state is FindingState.DISMISSED:
             verdict = Said.NOISE if kept.because.startswith(Said.NOISE) else Said.EXPECTED
         key = finding.resource.removeprefix("series:")
-        out.append(Verdict(key, verdict, finding.period.start, finding.period.end - timedelta(days=1)))
+        first, last = finding.period.start, finding.period.end - timedelta(days=1)
+        out.append(Verdict(key, verdict, first, last, finding.kind, kept.seen))
     return out
 
 
@@ -108,9 +109,9 @@ def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned, wanted
         part, rows = first_days(panel, stop)
         accounts = [key.rsplit(KEY_SEPARATOR, 1)[0] for key in part.keys]
         parents = np.unique(accounts, return_inverse=True)[1]
-        doubt, known = learned(part, verdicts, planned.events, stop - since)
+        doubt, expected = learned(part, verdicts, planned.events, stop - since)
         found = detect(
-            part, periods=stop - since, rules=wanted, calendar=calendar, ignore=known, doubt=doubt, parents=parents
+            part, periods=stop - since, rules=wanted, calendar=calendar, ignore=expected, doubt=doubt, parents=parents
         )
         alerts += [
             replace(one, row=rows[one.row], partner=rows[one.partner] if one.partner >= 0 else -1)

@@ -17,7 +17,7 @@ from bursar.ml.anomaly.cause import begins_then, carried_on, explain, usual_unti
 DAYS_A_YEAR = 365
 WEEK_DAYS = 7
 RECENT_DAYS = 14
-"""The level a shift has reached is the mean of this many last days."""
+"""The level a shift has reached is the mean of this many last days, or of those since its onset where they are fewer."""
 
 BEFORE_DAYS = 56
 """Days before a change that say what was usual."""
@@ -93,7 +93,8 @@ def change_of(alert: Alert, panel: Panel) -> Change:
     if lasting and alert.kind in {AlertKind.SHIFT, AlertKind.DRIFT}:
         alert = replace(alert, kind=_step_or_growth(values[onset:]))
     last = len(values) - 1 if lasting else at
-    since = max(0, len(values) - RECENT_DAYS) if lasting else onset
+    since = max(onset, len(values) - RECENT_DAYS) if lasting else onset
+    now = float(np.nanmean(values[since:])) if lasting else now  # days before the onset are no part of the new level
     first, last_day, since_day = (day.astype(object) for day in start + np.array([onset, last, since]))
     return Change(alert, first, last_day, since_day, level, now, lasting)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 
 import numpy as np
 
+from bursar.core.findings.service import returns
 from bursar.core.planning.calendars.rules import Event
 from bursar.core.planning.series.rules import COST, series_id
+from bursar.kernel.finding import Finding
+from bursar.kernel.money import Money
 from bursar.kernel.series import Floats, Panel
 from bursar.ml.calendar import Bools
 
@@ -16,6 +19,9 @@ NOISE_STEP = 3.0
 """Each alert on a series that was noise makes its next ones this many times as doubtful, as one more false one would."""
 
 DOUBT_RANGE = (1 / 3, 100.0)
+
+QUIET_DAYS = 14
+"""A change on a series that begins this near to one that was dismissed is the same one: scans tell no two of them apart."""
 
 
 class Said(StrEnum):
@@ -28,12 +34,32 @@ class Said(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was said about one alert on the series ``key``; its days are ``first`` to ``last``."""
+    """What was said about one alert on the series ``key``: its days ``first`` to ``last``, its kind and the worth seen."""
 
     key: str
     said: Said
     first: date
     last: date
+    kind: str = ""
+    worth: Money | None = None
+
+
+def known(finding: Finding, verdicts: Iterable[Verdict]) -> bool:
+    """Tell whether a finding is a change that was dismissed, under another kind or date, and worth no more than was seen.
+
+    It begins within :data:`QUIET_DAYS` of the dismissed one on the same series and lasts, or has only days of it. The
+    dismissed finding itself is left to the inbox.
+    """
+    start, last = finding.period.start, finding.period.end - timedelta(days=1)
+    return any(
+        one.said is not Said.REAL
+        and f"series:{one.key}" == finding.resource
+        and (one.kind, one.first) != (finding.kind, start)
+        and abs(start - one.first) <= timedelta(days=QUIET_DAYS)
+        and (finding.recurring or one.first <= start <= last <= one.last)
+        and not returns(one.worth, finding.worth)
+        for one in verdicts
+    )
 
 
 def learned(panel: Panel, verdicts: Iterable[Verdict], events: Sequence[Event], periods: int) -> tuple[Floats, Bools]:
