@@ -110,6 +110,7 @@ async def desk() -> AsyncIterator[Desk]:
                     (f"asset:bank:42:{currency}", "asset", "42"),
                     (f"expense:Rent:{currency}", "expense", "Rent"),
                     (f"expense:Travel:{currency}", "expense", "Travel"),
+                    (f"expense:Nameless:{currency}", "expense", ""),
                 ):
                     body = {"code": code, "kind": kind, "currency": currency, "name": name}
                     made.ids[code] = (await made.ask("POST", "/v1/ledger/accounts", json=body))["id"]
@@ -129,6 +130,10 @@ async def test_a_hold_is_committed_until_it_is_paid_settled_or_let_go(desk: Desk
     later = await desk.hold("later", "90.00", MONTH.end + timedelta(days=14))
     seen = {id_: (await desk.stands(id_))[:2] for id_ in (everything, rent, travel, other_account, euros, department)}
     notes = (await desk.stands(department))[2]["notes"]
+    payments = await desk.budget("Payments", source="payment")
+    unnamed = await desk.hold("unnamed", "3.00", TODAY, category="Nameless")
+    nameless = [(await desk.stands(id_))[1] for id_ in (everything, rent, payments)]
+    await desk.transfer("no name", action="void", of=unnamed)
     tagged = await desk.hold("tagged", "7.00", TODAY, tags={"department": "IT"})
     both = (await desk.stands(department))[1], (await desk.stands(everything))[1]
 
@@ -141,6 +146,7 @@ async def test_a_hold_is_committed_until_it_is_paid_settled_or_let_go(desk: Desk
         department: ("0.00", "0.00"),
     }
     assert any("department not known: 500.00 USD" in note for note in notes)
+    assert nameless == ["503.00", "500.00", "503.00"]
     assert both == ("7.00", "507.00")
     await desk.transfer("gone", action="void", of=tagged)
     await desk.transfer("gone2", action="void", of=later)

@@ -30,7 +30,7 @@ async def paid(importer: Importer, actor: Actor, source: str = "bank") -> set[UU
 async def test_each_row_pays_one_hold_and_none_beside_a_settled_one(
     importer: Importer, actor: Actor, tmp_path: Path
 ) -> None:
-    accounts = [ledger.NewAccount("asset:x", "asset", "USD"), ledger.NewAccount("e", "expense", "USD", name="Rent")]
+    accounts = [ledger.NewAccount("asset:x", "asset", "USD"), ledger.NewAccount("e", "expense", "USD")]
     days = [NOW, NOW + timedelta(days=7)]
     async with importer.db.writing(actor) as tx:
         ids = await ledger.open_accounts(tx, actor, accounts=accounts, now=NOW)

@@ -194,7 +194,8 @@ async def record(tx: Tx, actor: Actor, *, orders: Sequence[Order], now: datetime
 class Hold:
     """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for.
 
-    ``purpose`` names the income or expense account of the two, empty where neither is one; ``inflow`` tells which.
+    ``purpose`` names the income or expense account of the two, empty where neither is one or it has no name; ``inflow``
+    tells which, None where neither is one.
     ``source`` holds the code and the name of the account credited.
     """
 
@@ -207,7 +208,7 @@ class Hold:
     memo: str
     party: UUID | None
     purpose: str
-    inflow: bool
+    inflow: bool | None
     source: tuple[str, str]
     tags: Mapping[str, str]
 
@@ -219,7 +220,7 @@ async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = 
     return [
         Hold(
             row.id, row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo, row.party,
-            row.purpose, bool(row.inflow), (row.code, row.name), row.tags or {},
+            row.purpose, row.inflow, (row.code, row.name), row.tags or {},
         )
         for row in rows
     ]  # fmt: skip

@@ -84,8 +84,7 @@ async def _held(tx: Tx, actor: Actor, source: Source, paid: AbstractSet[UUID], t
 
 def _goes_out(source: Source, one: Hold) -> bool:
     """Tell whether a hold will be a line of a source: an expense, or anything else that leaves an own bank account."""
-    spends = bool(one.purpose) and not one.inflow
-    return spends or (source.name == "bank" and f"{one.source[0]}:".startswith(rules.CASH_CODES))
+    return one.inflow is False or (source.name == "bank" and f"{one.source[0]}:".startswith(rules.CASH_CODES))
 
 
 def _account(one: Hold) -> set[str]:

@@ -18,15 +18,17 @@ SETTLED_MAX = 10_000
 
 
 async def promised(tx: Tx, actor: Actor) -> list[Promise]:
-    """Return the commitments of the books; none for who may not read them."""
-    held = await ledger.open_holds(tx, actor) if actor.may("ledger:read") else []
+    """Return the commitments of the books that say what they are for; none for who may not read them."""
+    return [one for one in await _open(tx, actor) if one.category] if actor.may("ledger:read") else []
+
+
+async def _open(tx: Tx, actor: Actor) -> list[Promise]:
     return [
         Promise(
             one.id, one.purpose, one.money.minor if one.inflow else -one.money.minor, one.money.currency,
             one.due.date() if one.due else one.value_day, one.party, tuple(rows_rules.words_of(one.memo)),
         )
-        for one in held
-        if one.purpose
+        for one in await ledger.open_holds(tx, actor)
     ]  # fmt: skip
 
 
@@ -56,7 +58,7 @@ async def paid(tx: Tx, actor: Actor, source: str) -> set[UUID]:
         actor: Needs ``ledger:read``.
         source: ``bank`` or ``payment``, as the rows' dataset is called.
     """
-    promises = await promised(tx, actor)
+    promises = await _open(tx, actor)
     if not promises:
         return set()
     open_ = {one.id for one in promises}
