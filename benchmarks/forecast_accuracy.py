@@ -77,6 +77,11 @@ def coverage(case: Case, lower: Floats, upper: Floats) -> tuple[float, float]:
     return float(inside.sum() / live.sum()), float(np.quantile(each, 0.1))
 
 
+def calendar_of(case: Case) -> Calendar:
+    """Return the holidays of a case's country."""
+    return Calendar(case.series.country, "ENG" if case.series.country == "GB" else "")
+
+
 def prophet(case: Case) -> Floats | None:
     """Return Prophet's forecasts with the country's holidays, or None where it is not installed."""
     try:
@@ -106,14 +111,14 @@ def lstm(case: Case) -> Floats | None:
     except ImportError:
         return None
     torch.set_num_threads(1)
-    history = history_of(case.series.panel(case.origin), case.horizon, Calendar())
+    history = history_of(case.series.panel(case.origin), case.horizon, calendar_of(case))
     return GlobalLstm(horizon=case.horizon, seed=SEED, device="cpu").fit(history).predict(case.horizon)
 
 
 def run(case: Case, *, beside: bool) -> tuple[list[tuple[object, ...]], ForecastResult, dict[str, float]]:
     """Return the table rows of a case, our forecast and the MASE by model."""
     panel = case.series.panel(case.origin)
-    where = Calendar(case.series.country, "ENG" if case.series.country == "GB" else "")
+    where = calendar_of(case)
     begun = time.process_time()
     ours = forecast_panel(panel, case.horizon, calendar=where, seed=SEED)
     spent = time.process_time() - begun

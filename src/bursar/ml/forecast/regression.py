@@ -51,7 +51,7 @@ FEW = 64
 """Up to this many series the normal equations are made one by one; beyond, all in one product with the outer products."""
 
 
-def _position(times: Days, season: int, grain: Grain) -> Floats:
+def season_position(times: Days, season: int, grain: Grain) -> Floats:
     """Return dummies of the position in the season, shape (t, season), centred so that they sum to zero."""
     if grain is Grain.MONTH:
         at = times.astype("datetime64[M]").astype(np.int64) % season
@@ -78,7 +78,7 @@ def design(times: Days, grain: Grain, season: int, origin: Days, years: float) -
         if hinge < years:
             columns.append(np.minimum(np.maximum(age + hinge, 0.0), hinge))
             penalty.append(5.0)
-    table = [np.stack(columns, axis=1), _position(times, season, grain)]
+    table = [np.stack(columns, axis=1), season_position(times, season, grain)]
     weights = [np.array(penalty), np.full(season, 0.3)]
     day_of_year = times.astype("datetime64[D]") - times.astype("datetime64[Y]").astype("datetime64[D]")
     if years >= YEAR_LEAST and grain is not Grain.MONTH:
