@@ -89,6 +89,10 @@ def served(postgres: EmbeddedPostgres, database: str, tmp_path: Path) -> Iterato
     thread.stop()
 
 
+LINE_CHARS = 400
+"""How much of each line of a report is kept: inputs may be huge."""
+
+
 def fuzz(served: Served, report: Path, *, seconds: int, examples: int) -> tuple[int, str, int]:
     """Run schemathesis; return its exit status, its report and the number of test cases."""
     command = [
@@ -103,7 +107,8 @@ def fuzz(served: Served, report: Path, *, seconds: int, examples: int) -> tuple[
         command, capture_output=True, text=True, timeout=seconds * 3 + 120, cwd=report, check=False, env={"PATH": path}
     )
     cases = re.search(r"(\d[\d,]*) (?:generated|test cases)", done.stdout)
-    return done.returncode, done.stdout + done.stderr, int(cases.group(1).replace(",", "")) if cases else 0
+    told = "\n".join(line[:LINE_CHARS] for line in (done.stdout + done.stderr).splitlines())
+    return done.returncode, told, int(cases.group(1).replace(",", "")) if cases else 0
 
 
 def well(served: Served) -> bool:

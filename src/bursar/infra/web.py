@@ -31,7 +31,19 @@ from bursar.infra.web_etags import Match, Matching, etag
 from bursar.infra.web_events import EVENT_STREAM, Event, LastEventId, event_stream, stop_streams
 from bursar.infra.web_index import Index
 from bursar.infra.web_limits import Limiter, Tokens, sweep, tokens_of
-from bursar.infra.web_models import Count, Day, In, Listed, MoneyIn, MoneyOut, Out, ProblemOut, TracedOut, Whole
+from bursar.infra.web_models import (
+    Count,
+    Day,
+    In,
+    Instant,
+    Listed,
+    MoneyIn,
+    MoneyOut,
+    Out,
+    ProblemOut,
+    TracedOut,
+    Whole,
+)
 from bursar.infra.web_pages import Page
 from bursar.infra.web_routes import PUBLIC, SIGNED_IN, Declared, Route, Router, router
 
@@ -49,6 +61,7 @@ __all__ = [
     "Exchange",
     "Here",
     "In",
+    "Instant",
     "LastEventId",
     "Listed",
     "Match",

@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from bursar.kernel.errors import Invalid
 from bursar.kernel.money import Money, plainly
@@ -34,6 +34,16 @@ Day = Annotated[date, BeforeValidator(_written_day), Field(ge=DAY_MIN, le=DAY_MA
 """A day that is asked for; pydantic alone would take a number for seconds since 1970."""
 
 
+def _written_instant(value: object) -> object:
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ValueError("an instant is written like 2026-01-31T12:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written_instant)]
+"""An instant that is asked for in a query; bodies refuse numbers for instants by themselves."""
+
+
 @lru_cache(maxsize=1024)
 def _asks_for_an_instant(model: type[BaseModel], name: str) -> bool:
     """Tell whether a field is an instant (optional or not)."""
@@ -50,10 +60,8 @@ class In(BaseModel):
     @classmethod
     def _no_numbers_for_instants(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a number where an instant is asked for: pydantic would count it from 1970."""
-        number = isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value))
-        if number and info.field_name and _asks_for_an_instant(cls, info.field_name):
-            raise ValueError("must be an instant as text (ISO 8601), not a number")
-        return value
+        asked = info.field_name and _asks_for_an_instant(cls, info.field_name)
+        return _written_instant(value) if asked else value
 
 
 class Out(BaseModel):

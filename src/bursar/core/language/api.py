@@ -19,7 +19,15 @@ class PolicyIn(In):
     """Whether the organisation wants language models, and the most a month may cost it."""
 
     enabled: bool
-    monthly_max_usd: Annotated[Decimal, Field(ge=0, le=CAP_MAX, max_digits=12, decimal_places=4)]
+    monthly_max_usd: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9]{1,7}(\.[0-9]{1,4})?$",
+            max_length=12,
+            description=f"Most that a month may cost, up to {CAP_MAX:,} USD.",
+            examples=["10"],
+        ),
+    ]
 
 
 class StandingOut(Out):
@@ -60,6 +68,8 @@ def routes(means: Means) -> Router:
     async def set_language(body: PolicyIn, db: TheDb, actor: As) -> None:
         """Switch language models on or off, with the organisation's own monthly cap."""
         async with db.writing(actor) as tx:
-            await service.set_policy(tx, actor, enabled=body.enabled, monthly_max=body.monthly_max_usd, now=utc_now())
+            await service.set_policy(
+                tx, actor, enabled=body.enabled, monthly_max=Decimal(body.monthly_max_usd), now=utc_now()
+            )
 
     return r

@@ -8,14 +8,13 @@ from uuid import UUID
 
 from fastapi import Query
 from fastapi.responses import FileResponse
-from pydantic import AwareDatetime
 
 from bursar.core.ledger.books import service
 from bursar.core.ledger.rules.exports import COLUMNS, cells
 from bursar.core.ledger.rules.reports import Line, Section
 from bursar.infra.clock import utc_now
 from bursar.infra.traces import Tracer
-from bursar.infra.web import As, Day, Out, TheDb, TracedOut, Traces, router
+from bursar.infra.web import As, Day, Instant, Out, TheDb, TracedOut, Traces, router
 from bursar.infra.web_exports import EXPORTS, export, export_text
 from bursar.kernel.errors import TooLarge
 from bursar.kernel.money import Money
@@ -27,7 +26,7 @@ EARNING = "income,expense"
 """Kinds of account that earnings are made of."""
 
 _On = Annotated[Day | None, Query(description="End of this value date; today's balances when empty.")]
-_Known = Annotated[AwareDatetime | None, Query(description="Only what was recorded by this instant.")]
+_Known = Annotated[Instant | None, Query(description="Only what was recorded by this instant.")]
 _Since = Annotated[Day, Query(description="First value date.")]
 _Until = Annotated[Day, Query(description="Last value date.")]
 

@@ -17,7 +17,14 @@ class AlertPolicyIn(In):
     """The whole alert policy."""
 
     false_alerts: Annotated[
-        float, Field(gt=0, le=rules.FALSE_ALERTS_MAX, description="Allowed in 100 series and 30 days.", examples=[1.0])
+        float,
+        Field(
+            strict=True,
+            gt=0,
+            le=rules.FALSE_ALERTS_MAX,
+            description="Allowed in 100 series and 30 days.",
+            examples=[1.0],
+        ),
     ]
     money_floor: Annotated[
         str,
@@ -30,7 +37,13 @@ class AlertPolicyIn(In):
     ]
     percent_floor: Annotated[
         float,
-        Field(ge=0, le=rules.PERCENT_FLOOR_MAX, description="... as a share of what was expected.", examples=[0.2]),
+        Field(
+            strict=True,
+            ge=0,
+            le=rules.PERCENT_FLOOR_MAX,
+            description="... as a share of what was expected.",
+            examples=[0.2],
+        ),
     ]
 
 
