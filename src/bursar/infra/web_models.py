@@ -36,7 +36,7 @@ Day = Annotated[date, BeforeValidator(_written_day), Field(ge=DAY_MIN, le=DAY_MA
 
 def _written_instant(value: object) -> object:
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        raise ValueError("an instant is written like 2026-01-31T12:00:00Z")
+        raise ValueError("an instant is written as text, like 2026-01-31T12:00:00Z")
     return value
 
 
