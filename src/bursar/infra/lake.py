@@ -11,6 +11,7 @@ on rows of the manifest, where their lines lie is looked up. Two ways of replaci
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -310,6 +311,23 @@ class Lake:
         for file in sorted(originals, key=lambda one: (one.batch, one.id)):
             maker = _Maker(file.batch, file.family, file.format, now)
             await self._replace(tx, schema, month, file.coverage, maker)
+
+    async def changed(self, tx: Tx, dataset: str, known: Mapping[date, str]) -> list[tuple[date, str, bool]]:
+        """Return the months of a dataset that are not as they were: month, digest of its files now, whether it has any.
+
+        Args:
+            tx: Any transaction.
+            dataset: Name.
+            known: Digests that were seen, by month.
+        """
+        files: dict[date, list[str]] = {}
+        for file in await self.files(tx, dataset):
+            files.setdefault(file.month, []).append(str(file.id))
+        digests = {
+            month: hashlib.sha256("".join(sorted(files.get(month, ()))).encode()).hexdigest()
+            for month in sorted({*files, *known})
+        }
+        return [(month, digest, month in files) for month, digest in digests.items() if known.get(month) != digest]
 
     async def scan(self, tx: Tx, schema: LineSchema, *, months: Iterable[date] | None = None) -> pl.LazyFrame:
         """Return the visible rows of a dataset as a lazy frame (empty, with the right columns, when there are none)."""

@@ -1,11 +1,9 @@
 """Use cases of papers: read them off the lake, find those of an amount."""
 
 from collections.abc import Collection
-from datetime import date
-from hashlib import sha256
 
 from bursar.infra.db import Tx
-from bursar.infra.lake import Lake, LakeFile
+from bursar.infra.lake import Lake
 from bursar.infra.lake_query import query
 from bursar.parts.banking.papers import rules, store
 from bursar.parts.banking.papers.rules import Paper
@@ -21,15 +19,8 @@ async def derive(tx: Tx, *, lake: Lake) -> int:
     await store.lock(tx)
     done = 0
     for schema, asked, read in rules.SOURCES:
-        files: dict[date, list[LakeFile]] = {}
-        for file in await lake.files(tx, schema.name):
-            files.setdefault(file.month, []).append(file)
-        known = await store.digests(tx, schema.name)
-        for month in sorted({*files, *known}):
-            digest = sha256("".join(sorted(str(file.id) for file in files.get(month, ()))).encode()).hexdigest()
-            if known.get(month) == digest:
-                continue
-            found = await query(lake, tx, asked(), schemas=(schema,), months=[month]) if month in files else None
+        for month, digest, held in await lake.changed(tx, schema.name, await store.digests(tx, schema.name)):
+            found = await query(lake, tx, asked(), schemas=(schema,), months=[month]) if held else None
             papers = [read(row) for row in found.iter_rows(named=True)] if found is not None else []
             await store.put_month(tx, schema.name, month, digest, rules.gathered(papers))
             done += 1

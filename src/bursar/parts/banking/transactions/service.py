@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from bursar.core.notices import service as notices
 from bursar.core.parties import service as parties
 from bursar.infra import jobs
 from bursar.infra.db import Tx
-from bursar.infra.lake import Lake, LakeFile
+from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotFound, Stale
 from bursar.kernel.lines import BANK_LINES, PAYMENT_LINES, LineSchema
@@ -73,16 +72,9 @@ async def derive(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Derived:
     await papers.derive(tx, lake=lake)
     done = Derived()
     for schema, read in DATASETS:
-        files: dict[date, list[LakeFile]] = {}
-        for file in await lake.files(tx, schema.name):
-            files.setdefault(file.month, []).append(file)
-        known = await store.digests(tx, schema.name)
-        for month in sorted({*files, *known}):
-            digest = sha256("".join(sorted(str(file.id) for file in files.get(month, ()))).encode()).hexdigest()
-            if known.get(month) == digest:
-                continue
+        for month, digest, held in await lake.changed(tx, schema.name, await store.digests(tx, schema.name)):
             lines = await lake.scan(tx, schema, months=[month])
-            rows = await asyncio.to_thread(read, lines) if month in files else None
+            rows = await asyncio.to_thread(read, lines) if held else None
             done += await _sync(tx, actor, schema.name, month, rows, now)
             await store.put_digest(tx, schema.name, month, digest)
     if done != Derived(months=done.months):
