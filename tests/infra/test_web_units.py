@@ -67,6 +67,20 @@ class Asked(In):
     at: datetime | None = None
 
 
+class Sure(In):
+    sure: bool | None = None
+    share: float = 0.5
+    each: tuple[bool, ...] = ()
+
+
+@pytest.mark.parametrize("wrong", [{"sure": 0}, {"sure": "yes"}, {"share": False}, {"share": True}])
+def test_yes_and_no_are_no_numbers_nor_the_other_way_round(wrong: dict[str, object]) -> None:
+    assert Sure.model_validate({"sure": None, "share": 1, "each": [True]}).share == 1
+
+    with pytest.raises(ValidationError, match="must be"):
+        Sure.model_validate(wrong)
+
+
 @pytest.mark.parametrize(
     "day", [0, 0.5, "0", "1767225600", "2026-1-2", "2026-01-02T00:00:00", "1899-12-31", "2200-01-01", True]
 )

@@ -4,7 +4,8 @@ import re
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -45,10 +46,10 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_written_instant)]
 
 
 @lru_cache(maxsize=1024)
-def _asks_for_an_instant(model: type[BaseModel], name: str) -> bool:
-    """Tell whether a field is an instant (optional or not)."""
+def _kinds(model: type[BaseModel], name: str) -> frozenset[object]:
+    """Return the types that a field asks for, optional or not."""
     kind = model.model_fields[name].annotation
-    return any(one is datetime for one in (kind, *get_args(kind)))
+    return frozenset(get_args(kind) if get_origin(kind) in {Union, UnionType} else (kind,))
 
 
 class In(BaseModel):
@@ -58,10 +59,16 @@ class In(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_numbers_for_instants(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse a number where an instant is asked for: pydantic would count it from 1970."""
-        asked = info.field_name and _asks_for_an_instant(cls, info.field_name)
-        return _written_instant(value) if asked else value
+    def _what_is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a number for an instant, which pydantic would count from 1970, and 0 and 1 for no and yes or back."""
+        asked = _kinds(cls, info.field_name) if info.field_name else frozenset()
+        if datetime in asked:
+            return _written_instant(value)
+        if bool in asked and not isinstance(value, bool | None) and asked.isdisjoint((int, float, str)):
+            raise ValueError("must be true or false")
+        if isinstance(value, bool) and bool not in asked and not asked.isdisjoint((int, float)):
+            raise ValueError("must be a number")
+        return value
 
 
 class Out(BaseModel):
