@@ -68,16 +68,8 @@ class ModelOut(Out):
     card: CardOut | None = None
 
 
-class HeldOut(Out):
+class HeldOut(RecordOut):
     """How forecasts held over the periods scored; errors beside those of the stored baseline."""
-
-    periods: int
-    coverage80: float
-    coverage95: float
-    wape: float | None
-    baseline_wape: float | None
-    mase: float
-    baseline_mase: float
 
 
 class BlockOut(Out):
