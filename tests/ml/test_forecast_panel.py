@@ -9,11 +9,12 @@ import pytest
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
+from bursar.ml.backtest import WINDOWS, a_year_before
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast import panel as facade
-from bursar.ml.forecast.lineup import SMALL_PANEL_WINDOWS
+from bursar.ml.forecast.lineup import LARGE_PANEL, SMALL_PANEL_WINDOWS, default_windows
 from bursar.ml.forecast.panel import HORIZON_MAX, ForecastResult, forecast_panel
-from tests.ml.data import START, panel, weekly
+from tests.ml.data import START, panel, panel_of_wild_decembers, weekly
 
 
 def assert_sane(result: ForecastResult) -> None:
@@ -190,3 +191,32 @@ def test_a_series_that_ended_long_ago_is_refused() -> None:
 def test_an_amount_beyond_reason_is_refused() -> None:
     with pytest.raises(Invalid, match="1e100"):
         forecast_panel(panel(np.full((1, 9), 1e101)), 7)
+
+
+def test_a_turn_of_the_year_is_told_from_the_last_one() -> None:
+    values, shaken = panel_of_wild_decembers()
+    begin = int(np.flatnonzero(shaken)[-1]) - 60  # before the last turn; the windows tried hold none
+    horizon = 56
+
+    result = forecast_panel(panel(values[:, :begin]), horizon)
+
+    assert not shaken[result.origins[0] : begin].any()
+    wild = shaken[begin : begin + horizon]
+    width = (result.upper80 - result.lower80).mean(axis=0)
+    assert width[wild].min() > 3 * width[~wild].max()
+    actual = values[:, begin : begin + horizon]
+    inside = (actual >= result.lower80) & (actual <= result.upper80)
+    assert 0.7 < inside[:, wild].mean() < 0.9
+
+
+def test_a_window_a_year_before_needs_half_a_year_before_it() -> None:
+    assert a_year_before(364 + 182, Grain.DAY) == 182
+    assert a_year_before(364 + 181, Grain.DAY) is None
+    assert a_year_before(60, Grain.MONTH) == 48
+
+
+def test_short_histories_are_not_spent_on_trying() -> None:
+    assert default_windows(8, 86, 14) == WINDOWS
+    assert default_windows(8, 730, 56) == SMALL_PANEL_WINDOWS
+    assert default_windows(8, 448, 56) == 4
+    assert default_windows(LARGE_PANEL, 730, 56) == WINDOWS

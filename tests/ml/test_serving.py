@@ -10,10 +10,10 @@ from bursar.ml.forecast.complex_smoothing import ComplexSmoothing
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.panel import fit_panel
 from bursar.ml.forecast.regression import Ridge
-from bursar.ml.forecast.serving import Serving, rows_of
+from bursar.ml.forecast.serving import Serving, nearest_alike, rows_of
 from bursar.ml.forecast.smoothing import Smoothing
 from bursar.ml.forecast.theta import Theta
-from tests.ml.data import HORIZON, history, panel, weekly
+from tests.ml.data import HORIZON, history, panel, panel_of_wild_decembers, weekly
 
 
 @pytest.mark.parametrize("model", [Smoothing, Theta, ComplexSmoothing])
@@ -61,3 +61,29 @@ def test_the_rows_must_be_those_of_the_forecast() -> None:
     assert rows_of(result, [2]).keys == ("s2",)
     with pytest.raises(Invalid, match="not the same"):
         Serving.of(panel(values[:1]), [2], result, models)
+
+
+def test_widths_follow_the_kind_of_a_period_not_its_step() -> None:
+    usual, turn = [False] * 4, [True] * 4
+
+    assert nearest_alike(np.array(usual + turn), np.array(usual[:2] + turn + usual[:2])).tolist() == [
+        *(0, 1),
+        *(4, 4, 4, 5),
+        *(3, 3),
+    ]
+    assert nearest_alike(np.array(usual + turn), np.array(usual + turn)).tolist() == list(range(8))
+    assert nearest_alike(np.array(usual), np.array(turn)).tolist() == list(range(4))  # no like step: its own
+
+
+def test_the_wide_days_of_december_stay_wide_when_served_days_later() -> None:
+    values, shaken = panel_of_wild_decembers()
+    horizon = 56
+    end = int(np.flatnonzero(shaken)[-1]) - 20  # some thirty days of the last turn lie ahead, and calm weeks after it
+    begin = end - 28
+    result, models = fit_panel(panel(values[:, :begin]), horizon)
+    serving = Serving.of(panel(values[:, :begin]), range(len(values)), result, models)
+
+    later = serving.refresh(panel(values[:, :end]))
+
+    width = (later.upper80 - later.lower80).mean(axis=0)
+    assert width[:18].min() > 1.5 * width[-14:].max()

@@ -1,11 +1,12 @@
 """Rolling origins, and the errors measured at them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bursar.kernel.series import Floats
-from bursar.ml.forecast.history import History, fill_gaps, seasonal_scale
+from bursar.kernel.period import Grain
+from bursar.kernel.series import Floats, Ints
+from bursar.ml.forecast.history import YEAR_PERIODS, History, fill_gaps, seasonal_scale
 
 WINDOWS_LEAST = 3
 """Origins a model must be tried at before it may be chosen."""
@@ -37,6 +38,12 @@ def rolling_origins(length: int, season: int, horizon: int, *, windows: int = WI
     return tuple(origin for origin in origins if origin >= min(least, last))
 
 
+def a_year_before(length: int, grain: Grain) -> int | None:
+    """Return the origin one year before the end; None where less than half a year lies before it."""
+    origin = length - YEAR_PERIODS[grain]
+    return origin if origin >= YEAR_PERIODS[grain] // 2 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Backtest:
     """What was forecast at each origin, and what happened.
@@ -47,6 +54,7 @@ class Backtest:
         forecasts: Shape (m, w, n, h), in units of the series.
         actual: Shape (w, n, h): NaN where nothing was observed.
         scale: Shape (w, n): mean absolute seasonal difference before each origin.
+        rows: Shape (n,): the series of a larger panel that were tried; empty where all were.
     """
 
     origins: tuple[int, ...]
@@ -54,6 +62,12 @@ class Backtest:
     forecasts: Floats
     actual: Floats
     scale: Floats
+    rows: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def residuals(self, forecasts: Floats) -> Floats:
+        """Return (actual - forecast) / scale of forecasts (w, n, h); NaN where nothing was observed."""
+        out: Floats = (self.actual - forecasts) / self.scale[:, :, None]
+        return out
 
     def errors(self, forecasts: Floats) -> Floats:
         """Return mean absolute scaled errors per window and series, shape (..., w, n); NaN where nothing was observed.

@@ -16,7 +16,7 @@ from bursar.kernel.errors import Invalid, Unavailable
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, calendar
 from bursar.ml.forecast.contract import Forecaster
-from bursar.ml.forecast.history import History, fill_gaps, padded
+from bursar.ml.forecast.history import YEAR_PERIODS, History, fill_gaps, padded
 from bursar.ml.forecast.naive import mean_where
 from bursar.ml.forecast.regression import YEAR_DAYS, season_position
 from bursar.ml.registry import Arrays, array_text, text_array
@@ -31,9 +31,6 @@ FORMAT = 2
 
 YEAR_PAIRS = 2
 """Sine and cosine pairs of the year."""
-
-YEAR_PERIODS = {Grain.HOUR: 364 * 24, Grain.DAY: 364, Grain.WEEK: 52, Grain.MONTH: 12}
-"""Periods of the whole seasons that make a year."""
 
 RECENT_SEASONS = 4
 _SHAPE = ("last season", "recent seasons", "mean season", "a year ago", "has a year", "step")

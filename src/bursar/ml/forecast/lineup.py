@@ -30,9 +30,16 @@ SMALL_PANEL_WINDOWS = 5
 """Backtest windows of smaller panels, where time allows more than the least."""
 
 
-def default_windows(series: int) -> int:
-    """Return the number of backtest windows of the default line-up for a panel of ``series`` series."""
-    return SMALL_PANEL_WINDOWS if series < LARGE_PANEL else WINDOWS
+def default_windows(series: int, length: int, horizon: int) -> int:
+    """Return the number of backtest windows of the default line-up: more than the least take up to half of the history.
+
+    Args:
+        series: Number of series.
+        length: Periods of history.
+        horizon: Periods ahead.
+    """
+    most = SMALL_PANEL_WINDOWS if series < LARGE_PANEL else WINDOWS
+    return max(WINDOWS, min(most, length // 2 // horizon))
 
 
 class SeasonalTrees(GlobalTrees):

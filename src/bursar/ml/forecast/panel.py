@@ -9,7 +9,7 @@ import numpy as np
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.series import Days, Floats, Panel
 from bursar.kernel.series import calendar as period_starts
-from bursar.ml.backtest import WINDOWS, Backtest, rolling_origins, truth
+from bursar.ml.backtest import WINDOWS, Backtest, a_year_before, rolling_origins, truth
 from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
 from bursar.ml.conformal import LEVELS, Kinds, held_out, intervals, stretched, stretched_coverage
 from bursar.ml.forecast.contract import Forecaster
@@ -26,6 +26,9 @@ CALL_SERIES_MAX = 20_000
 
 THREADS = 2
 """Models computed at the same time; each is single-threaded, so that busy machines are not made busier."""
+
+LAST_TURN_SERIES = 1_000
+"""Series that say how far forecasts err around the turn of the year."""
 
 COLD_SEASONS = 4
 """A series younger than this many seasons is forecast from its siblings and the global model alone."""
@@ -132,15 +135,42 @@ def fit_panel(
     unit = np.where(unit > 0, unit, 1.0)
     scaled = replace(history, values=history.values / unit[:, None])
     lineup = tuple(models) if models is not None else default_lineup(len(panel), horizon, seed)
-    tries = windows or (default_windows(len(panel)) if models is None else WINDOWS)
+    tries = windows or (default_windows(len(panel), len(history.times), horizon) if models is None else WINDOWS)
     origins = rolling_origins(len(history.times), history.season, horizon, windows=tries)
     record = run_backtest(scaled, lineup, origins, horizon) if origins else None
+    trials = Trials(record, last_turn(scaled, lineup, horizon)) if record else None
     ahead = np.stack(_each(lineup, lambda model: model.fit(scaled).predict(horizon)))
     names = tuple(model.name for model in lineup)
     choice, cold = _choose(scaled, record, names)
     mean = mix(ahead, choice.weights)
     mean = np.where(np.isnan(mean), ahead[names.index(BASELINE)], mean)
-    return _result(panel, scaled, unit, mean, choice, cold, record), lineup
+    return _result(panel, scaled, unit, mean, choice, cold, trials), lineup
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What was tried before the end.
+
+    Attributes:
+        record: At the origins that weights are chosen by.
+        again: A year before the end, of some series; None where it says nothing about what lies ahead.
+    """
+
+    record: Backtest
+    again: Backtest | None
+
+    def with_last_turn(
+        self, history: History, residuals: Floats, kinds: Kinds, weights: Floats
+    ) -> tuple[Floats, Kinds]:
+        """Return the errors (w, n, h) that intervals are made of: those of the record, and of the last turn of the year."""
+        if self.again is None:
+            return residuals, kinds
+        horizon = residuals.shape[2]
+        more = np.full((1, *residuals.shape[1:]), np.nan)
+        more[:, self.again.rows] = self.again.residuals(mix(self.again.forecasts, weights[self.again.rows]))
+        then = _kinds(history, self.again.origins, horizon).tried
+        more = np.where(then[:, None], more, np.nan)
+        return np.concatenate((more, residuals)), Kinds(np.concatenate((then, kinds.tried)), kinds.ahead)
 
 
 def _refuse(panel: Panel, horizon: int) -> None:
@@ -184,6 +214,20 @@ def run_backtest(history: History, lineup: Sequence[Forecaster], origins: tuple[
     actual, scale = truth(history, origins, horizon)
     forecasts = np.stack(_each(lineup, lambda model: model.backtest(history, origins, horizon)))
     return Backtest(origins, tuple(model.name for model in lineup), forecasts, actual, scale)
+
+
+def last_turn(history: History, lineup: Sequence[Forecaster], horizon: int) -> Backtest | None:
+    """Run every model a year before the end, where a turn of the year lies ahead and such a window fits.
+
+    The windows before the end hold no turn of the year most of the time, and how far forecasts err around one cannot be
+    told from other weeks. ``LAST_TURN_SERIES`` series say it for all.
+    """
+    origin = a_year_before(len(history.times), history.grain)
+    if origin is None or not unusual_periods(history, horizon)[len(history.times) :].any():
+        return None
+    rows = np.unique(np.linspace(0, len(history.values) - 1, LAST_TURN_SERIES).astype(np.int64))
+    part = history.rows(rows)
+    return replace(run_backtest(part, lineup, (origin,), horizon), rows=rows)
 
 
 def _choose(history: History, record: Backtest | None, names: tuple[str, ...]) -> tuple[Selection, Bools]:
@@ -230,21 +274,22 @@ def _result(
     mean: Floats,
     choice: Selection,
     cold: Bools,
-    record: Backtest | None,
+    trials: Trials | None,
 ) -> ForecastResult:
     scale = seasonal_scale(fill_gaps(history.values, history.season), history.season)
     coverage: dict[float, float] = {}
     tried, tried_after = np.full_like(mean, np.nan), np.datetime64("NaT")
-    if record is None:
+    if trials is None:
         ends = intervals(mean, scale, _young_residuals(history, mean.shape[1], scale))
     else:
-        mixed = mix(record.forecasts, choice.weights)
-        tried, tried_after = mixed[-1] * unit[:, None], history.times[record.origins[-1] - 1]
-        residuals = (record.actual - mixed) / record.scale[:, :, None]
-        kinds = _kinds(history, record.origins, mean.shape[1])
+        mixed = mix(trials.record.forecasts, choice.weights)
+        tried, tried_after = mixed[-1] * unit[:, None], history.times[trials.record.origins[-1] - 1]
+        residuals = trials.record.residuals(mixed)
+        kinds = _kinds(history, trials.record.origins, mean.shape[1])
         held = held_out(residuals, LEVELS, kinds.tried)
         coverage = stretched_coverage(held)
-        ends = stretched(intervals(mean, scale, residuals, kinds=kinds), mean, held)
+        known, kinds = trials.with_last_turn(history, residuals, kinds, choice.weights)
+        ends = stretched(intervals(mean, scale, known, kinds=kinds), mean, held)
     floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
 
     def money(values: Floats) -> Floats:
@@ -268,7 +313,7 @@ def _result(
         choice.baseline_error,
         choice.beats_baseline,
         cold,
-        record.origins if record else (),
+        trials.record.origins if trials else (),
         coverage,
         history.times[-1],
         tried,
@@ -276,9 +321,14 @@ def _result(
     )
 
 
+def unusual_periods(history: History, horizon: int) -> Bools:
+    """Return which periods, up to ``horizon`` after the last, lie around the turn of the year."""
+    return turn_of_year(padded(history.near, len(history.times) + horizon), history.near_names)
+
+
 def _kinds(history: History, origins: tuple[int, ...], horizon: int) -> Kinds:
     """Return which of the periods tried, and of those ahead, lie around the turn of the year."""
-    unusual = turn_of_year(padded(history.near, len(history.times) + horizon), history.near_names)
+    unusual = unusual_periods(history, horizon)
     tried = np.stack([unusual[origin : origin + horizon] for origin in origins])
     return Kinds(tried, unusual[len(history.times) :])
 

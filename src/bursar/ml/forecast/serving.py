@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bursar.kernel.errors import Invalid
-from bursar.kernel.series import Floats, Panel
+from bursar.kernel.series import Floats, Ints, Panel
 from bursar.kernel.series import calendar as period_starts
-from bursar.ml.calendar import Calendar
+from bursar.ml.calendar import Bools, Calendar, near_effects, turn_of_year
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History
 from bursar.ml.forecast.naive import SeasonalNaive, mean_where
-from bursar.ml.forecast.panel import ForecastResult, history_of
+from bursar.ml.forecast.panel import ForecastResult, history_of, unusual_periods
 from bursar.ml.forecast.select import mix
 
 WEIGHT_LEAST = 0.02
@@ -30,6 +30,7 @@ class Serving:
         unit: Shape (n,): what the values were divided by before fitting.
         result: The forecast made at the fit; its interval widths are kept.
         calendar: Country and events.
+        unusual: Shape (h,): which periods of ``result`` lie around the turn of the year.
     """
 
     models: tuple[Forecaster, ...]
@@ -37,6 +38,7 @@ class Serving:
     unit: Floats
     result: ForecastResult
     calendar: Calendar
+    unusual: Bools
 
     @classmethod
     def of(
@@ -75,6 +77,7 @@ class Serving:
             unit,
             rows_of(result, at),
             calendar or Calendar(),
+            turn_of_year(*near_effects(result.times, panel.grain, calendar or Calendar())),
         )
 
     def refresh(self, panel: Panel) -> ForecastResult:
@@ -84,7 +87,8 @@ class Serving:
             panel: The same series in the same order, longer.
 
         Returns:
-            As at the fit, from the new origin; weights, record and interval widths are those of the fit.
+            As at the fit, from the new origin; weights and record are those of the fit, interval widths those of the nearest
+            step of the same kind.
         """
         history = history_of(panel, len(self.result.times), self.calendar)
         scaled = replace(history, values=history.values / self.unit[:, None])
@@ -101,10 +105,10 @@ class Serving:
         if lost.any():  # nothing that carries weight has a forecast: the baseline does
             mean = np.where(lost, SeasonalNaive().fit(history).predict(horizon), mean)
         floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
-        old = self.result
+        old, like = self.result, nearest_alike(self.unusual, unusual_periods(history, horizon)[-horizon:])
 
         def band(end: Floats) -> Floats:
-            out: Floats = np.maximum(mean + (end - old.mean), floor)
+            out: Floats = np.maximum(mean + (end - old.mean)[:, like], floor)
             return out
 
         return replace(
@@ -117,6 +121,19 @@ class Serving:
             upper95=band(old.upper95),
             last=history.times[-1],
         )
+
+
+def nearest_alike(then: Bools, now: Bools) -> Ints:
+    """Return for each step now the nearest step of then that is of the same kind, shape (h,); itself where none is.
+
+    Args:
+        then: Shape (h,): the kind of each step when the widths were made.
+        now: Shape (h,): the kind of each step that is forecast.
+    """
+    steps = np.arange(len(then))
+    apart = np.abs(steps[:, None] - steps[None, :]) + len(then) * (now[:, None] != then[None, :])
+    out: Ints = apart.argmin(axis=1)
+    return out
 
 
 def rows_of(result: ForecastResult, rows: Sequence[int]) -> ForecastResult:
