@@ -3,8 +3,9 @@
 Planted on NN5 (100 series under five invented parents) in the last 60 days, with a fixed seed: spikes of 2.5 to 5 times
 the series' mean day, lasting shifts of 60 to 150 %, drifts up to 80 to 150 % over six weeks, cancelling pairs of 60 to
 120 % under one parent, and services that appear. Nothing else is known to be wrong, so every other alert counts as
-false, although some are real events of the data. Beside the scored planting stand eight others of other seeds, and how many
-alerts six windows of the untouched series raise. ``python -m benchmarks.anomaly_injected``
+false, although some are real events of the data. Beside the scored planting stand eight others of other seeds, how many
+alerts windows of the untouched series raise, of these and of lumpy public payments, and the time a large panel takes.
+``python -m benchmarks.anomaly_injected``
 """
 
 import sys
@@ -12,13 +13,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder holds a module named http
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._figures import arguments, figure, finish, table
-from benchmarks._planning_data import Series, nn5
+from benchmarks._planning_data import Series, nn5, payments
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
 from bursar.ml.anomaly.alerts import Rules
@@ -38,8 +40,11 @@ CAUSE_DAYS = {"spike": 1, "drift": 42}
 """Days over which a cause is looked for; a fortnight for the other sorts."""
 
 SEEDS_BESIDE = range(1, 9)
-WINDOW_ENDS = range(LENGTH - 5 * SCANNED, LENGTH + 1, SCANNED)
-"""Days at which the untouched windows end; the last is the one that is planted in."""
+WINDOW_ENDS = range(LENGTH - 5 * SCANNED, LENGTH + SCANNED + 1, SCANNED)
+"""Days at which the untouched windows end; the last but one is planted in, the last lies after all that was ever looked at."""
+
+LARGE_SERIES, LARGE_DAYS, LARGE_S = 3_000, 500, 5.0
+"""A large panel, and the processor time its scan may take."""
 
 FIXED_PERCENT = 0.5
 TUKEY = 3.0
@@ -133,6 +138,32 @@ def ours(panel: Panel, parents: Ints) -> list[Hit]:
     return [((one.row, one.partner), int(np.searchsorted(found.times, one.at))) for one in found.alerts]
 
 
+def untouched(source: Series, ends: range) -> tuple[list[tuple[object, ...]], float]:
+    """Return a row per window with its alerts in 100 series and 30 days, and the ratio of all to their budget."""
+    alone = np.arange(len(source.keys))
+    counts = [len(ours(panel_of(source, source.amounts[:, :end]), alone)) for end in ends]
+    days = [source.start.astype("datetime64[D]") + end for end in ends]
+    whole = Rules().rate * len(alone) * SCANNED
+    rows = [
+        (source.name, str(day), count, count / whole * Rules().budget_alerts, Rules().budget_alerts)
+        for day, count in zip(days, counts, strict=True)
+    ]
+    return list(rows), sum(counts) / (whole * len(counts))
+
+
+def seconds_of_a_large_panel(source: Series) -> float:
+    """Return the processor time of scanning many series of real shape."""
+    rng = np.random.default_rng(SEED)
+    drawn = rng.integers(0, len(source.keys), LARGE_SERIES)
+    values = source.amounts[drawn, :LARGE_DAYS] * rng.uniform(0.5, 2, (LARGE_SERIES, 1))
+    start = [source.start] * LARGE_SERIES
+    keys = [str(at) for at in range(LARGE_SERIES)]
+    panel = Panel.of(keys, start, list(values), grain=Grain.DAY, currency=source.currency)
+    begun = time.process_time()
+    detect(panel, periods=SCANNED, calendar=Calendar("GB", "ENG"), parents=drawn)
+    return time.process_time() - begun
+
+
 def fixed_percent(values: Floats) -> list[Hit]:
     """Return days off the mean of the 30 days before by more than a fixed percentage."""
     hits = np.zeros((len(values), SCANNED), dtype=bool)
@@ -209,16 +240,21 @@ def main() -> None:
         ("Tukey residual", tukey(values)),
     ):
         rows += measure(name, planted, others)[0]
-    untouched = [len(ours(panel_of(source, source.amounts[:, :end]), parents)) for end in WINDOW_ENDS]
     recall_beside, least, precision_beside = beside(source, clean)
     rows.append(
         (f"Bursar, {len(SEEDS_BESIDE)} other plantings", "all", recall_beside, precision_beside, 40 * len(SEEDS_BESIDE))
     )
     table(rows, head=("detector", "planted", "recall", "precision", "count"))
-    allowed = Rules().rate * len(clean) * SCANNED
-    shown = ", ".join(map(str, untouched))
-    print(f"Least recall of the other plantings: {least:.3f}")
-    print(f"Alerts on untouched windows of {SCANNED} days: {shown} (budget for false ones: {allowed:.0f} each)\n")
+    print(f"Least recall of the other plantings: {least:.3f}\n")
+    windows, over = untouched(source, WINDOW_ENDS)
+    paid = payments()
+    last = paid.amounts.shape[1]
+    lumpy, lumpy_over = untouched(paid, range(last - 11 * SCANNED, last + 1, SCANNED))
+    print("False alerts on untouched windows, per 100 series per 30 days; real events of the data count as false.")
+    table(windows + lumpy, head=("series", f"{SCANNED} days until", "alerts", "rate", "budget"))
+    print(
+        f"Public payments over budget: {lumpy_over:.2f} (a payment run is an event there, so nothing is claimed of it)\n"
+    )
     named, crowded = (causes_named(clean, values, planted, parents, alone=alone) for alone in (True, False))
     finish(
         figure("planted anomalies found", recall, "share", target=RECALL, better="higher"),
@@ -226,16 +262,22 @@ def main() -> None:
             figure("alerts that are planted anomalies", precision, "share", target=PRECISION, better="higher"),
             figure(f"true cause among the first {CAUSES_SHOWN}", named, "share", target=CAUSE, better="higher"),
             figure(f"the same beside {PER_SORT - 1} other changes", crowded, "share", target=CAUSE, better="higher"),
-            figure("alerts on the untouched series", untouched[-1], "alerts", target=round(allowed), better="lower"),
             figure(
-                f"alerts on {len(untouched)} untouched windows, real events included, over the budget for false ones",
-                sum(untouched) / (allowed * len(untouched)),
+                f"false alerts on {len(windows)} untouched windows, real events included, over their budget",
+                over,
                 "ratio",
                 target=1.0,
                 better="lower",
             ),
             figure(
                 f"recall of {len(SEEDS_BESIDE)} other plantings", recall_beside, "share", target=RECALL, better="higher"
+            ),
+            figure(
+                f"scan of {LARGE_SERIES:,} series of {LARGE_DAYS} days, one thread",
+                seconds_of_a_large_panel(source),
+                "s",
+                target=LARGE_S,
+                better="lower",
             ),
         ),
     )

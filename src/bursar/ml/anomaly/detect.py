@@ -1,5 +1,7 @@
 """The facade: a panel in, alerts out, at most as many false ones as the organisation's budget allows."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from bursar.kernel.errors import Invalid
@@ -29,18 +31,24 @@ SEASONS_LEAST = 6
 SHORT_SEASON = {Grain.WEEK: 4, Grain.MONTH: 3}
 """Seasons of history that a year of weeks or months is judged by; with fewer, months and quarters stand in for the year."""
 
-OVERLAP = 4.0
-"""Windows of k periods on neighbouring periods share most of their values; k over this of them count as one look."""
-
 CLIP = 3.0
 """Robust deviations that one period may contribute to a shift."""
 
-REPLAYS = 3
+REPLAYS = 5
 REPLAY_STRETCHES = 2
-"""Earlier scans that the alert budget is held by, and how many of the budget's stretches each of them covers."""
+"""Earlier scans that the alert budget is held by, most of a year, and how many of the budget's stretches each covers."""
 
 CALIBRATION_PERIODS = 182
 """Periods before the scanned ones that say what is normal."""
+
+FAMILIES = 2
+"""Single periods, and changes that last: families of evidence that share the alert budget evenly."""
+
+TOGETHER_LEAST = 8
+TOGETHER_RANGE = 1.5
+"""Series whose median says what the panel did together, and how many times the largest movement it made before is taken
+for one more; what goes beyond it is news. Of 1, 1.5, 2 and 3 the one with the fewest alerts on NN5 until July 1997 that
+finds as many planted changes there."""
 
 
 def detect(
@@ -84,7 +92,7 @@ def detect(
     ignored = np.zeros((len(panel), scanned), dtype=bool) if ignore is None else ignore[:, -scanned:]
     season = SEASONS[panel.grain][0]
     season = season if start >= SEASONS_LEAST * season else SHORT_SEASON.get(panel.grain, season)
-    work = Work(values, times, start, ignored, season)
+    work = Work(_begun(values), times, start, ignored, season)
     rules = rules or Rules()
     where = calendar or Calendar()
     expected = _measure(work, panel.grain, where, rules.rate)
@@ -111,26 +119,34 @@ def detect(
     return Detection(tuple(kept), times[start:], expected, spread, corrected, rules.rate)
 
 
-def _hold_to_budget(work: Work, past: list[Floats], rules: Rules) -> None:
-    """Correct the p-values for the number of time scales, and so that earlier scans would have kept to the budget.
+def _begun(values: Floats) -> Floats:
+    """Return values (n, t) with the zeros before a series' first charge unknown: they say nothing of what is usual then."""
+    out: Floats = np.where(np.cumsum(np.nan_to_num(values) != 0, axis=1) > 0, values, np.nan)
+    return out
 
-    Single periods and longer changes are held to it apart: one that real data makes too often does not silence the other.
+
+def _hold_to_budget(work: Work, past: list[Floats], rules: Rules) -> None:
+    """Correct the p-values so that earlier scans would have told no more than the budget, each family its even part.
+
+    First every time scale is held to it alone, because long averages remember more and err more; then the scales of a
+    family together. A family that real data makes too often does not silence the other.
 
     Args:
         work: With the evidence of the scanned periods; its p-values are replaced.
         past: Per time scale, shape (n, b): those of earlier scans.
         rules: The budget; a p up to its rate is told.
     """
-    shares = [independence(one.scale.width) / len(work.evidence) for one in work.evidence]
-    single = [one.scale.width == 1 for one in work.evidence]
-    for which in (True, False):
-        mine = [at for at, one in enumerate(single) if one is which]
+    part = replace(rules, budget_alerts=rules.budget_alerts / FAMILIES)
+    alone = [max(part.rate / budget_limit(one, part), 1.0) for one in past]
+    for single in (True, False):
+        mine = [at for at, one in enumerate(work.evidence) if (one.scale.width == 1) is single]
         if not mine:
             continue
-        limit = budget_limit(np.min([past[at] / shares[at] for at in mine], axis=0), rules)
+        jointly = np.min([past[at] * alone[at] for at in mine], axis=0)
+        together = max(part.rate / budget_limit(jointly, part), 1.0)
         for at in mine:
             one = work.evidence[at]
-            one.p = np.minimum(one.p / shares[at] * max(rules.rate / limit, 1.0), 1.0)
+            one.p = np.minimum(one.p * alone[at] * together * FAMILIES, 1.0)
 
 
 def _replayed(work: Work, grain: Grain, calendar: Calendar, rules: Rules) -> list[Floats]:
@@ -177,14 +193,37 @@ def _measure(work: Work, grain: Grain, calendar: Calendar, rate: float) -> Float
         if work.evidence:
             residual[:, work.start - first :][_isolated(work.evidence[0].p, rate)] = 0.0
         mean = _clipped_mean(residual, scale.width, work.start - first)
+        shared = _shared(mean, scale, work, work.start - first)
+        raw, mean = raw - shared, mean - shared
         if year and work.values.shape[1] > year:
             begin = max(first - year, 0)
             echo = _residual(work, scale, grain, calendar, begin, work.values.shape[1] - year)[0]
-            mean[:, -echo.shape[1] :] = _less(
-                mean[:, -echo.shape[1] :], _clipped_mean(echo, scale.width, echo.shape[1])
-            )
+            before = _clipped_mean(echo, scale.width, echo.shape[1])
+            before = before - _shared(before, scale, work, echo.shape[1])
+            mean[:, -echo.shape[1] :] = _less(mean[:, -echo.shape[1] :], before)
         work.evidence.append(_score(work, scale, mean, first, raw))
     return expected
+
+
+def _shared(mean: Floats, scale: Scale, work: Work, before: int) -> Floats:
+    """Return the part of mean residuals (n, c) that is a movement of the whole panel: before holidays, in its season.
+
+    The median over the series of the mean in units of each one's usual size, as far as the panel has moved in the first
+    ``before`` columns. Single periods keep it: on one day few series move alike. 0 with few series.
+    """
+    nothing = np.zeros_like(mean)
+    if scale.width == 1 or not before:
+        return nothing
+    past = work.values[:, max(0, work.start - CALIBRATION_PERIODS) : work.start]
+    size = np.nan_to_num(median_of(np.abs(past).T))
+    relative = mean[size > 0] / size[size > 0, None]
+    if len(relative) < TOGETHER_LEAST:
+        return nothing
+    enough = (~np.isnan(relative)).sum(axis=0) >= TOGETHER_LEAST
+    together = np.where(enough, np.nan_to_num(median_of(relative)), 0.0)
+    room = TOGETHER_RANGE * np.abs(together[:before]).max()
+    out: Floats = size[:, None] * np.clip(together, -room, room)
+    return out
 
 
 def _isolated(p: Floats, rate: float) -> Bools:
@@ -264,11 +303,6 @@ def _score(work: Work, scale: Scale, mean: Floats, first: int, raw: Floats) -> E
     p[(~np.isnan(past)).sum(axis=1) < 3 * work.season] = 1.0
     p[work.ignored] = 1.0
     return Evidence(scale, raw[:, before:], p, unit * factor)
-
-
-def independence(width: int) -> float:
-    """Return how many neighbouring windows of ``width`` periods count as one look, so that a longer scale is not starved."""
-    return max(1.0, width / OVERLAP)
 
 
 def _changes(work: Work, limit: float, expected: Floats) -> list[Alert]:

@@ -120,7 +120,7 @@ def budget_limit(p: Floats, rules: Rules) -> float:
     Returns:
         The limit; the rate of the budget with fewer than :data:`BLOCKS_LEAST` blocks. The tail of the smallest p is a
         power law (exponential in -log p, which is what calibrated p-values give), fitted to the :data:`BLOCK_SHARE`
-        smallest by their median, so that real changes among them do not silence what comes.
+        smallest by their mean: what happened before counts whole, as nobody can tell which of it was real.
 
     Source:
         Block maxima (Gumbel 1958) with an exponential tail (Hill 1975).
@@ -136,6 +136,6 @@ def budget_limit(p: Floats, rules: Rules) -> float:
     if share >= taken / len(blocks):
         return float(blocks[min(len(blocks) - 1, int(share * len(blocks)))])
     excess = np.log(edge / blocks[:taken])
-    power = float(np.clip(np.log(2) / max(float(np.median(excess)), 1e-9), *POWER_RANGE))
+    power = float(np.clip(1.0 / max(float(np.mean(excess)), 1e-9), *POWER_RANGE))
     limit = edge * (share * len(blocks) / taken) ** (1.0 / power)
     return float(limit)

@@ -19,7 +19,7 @@ class Policy:
     """What an organisation wants to hear about.
 
     Attributes:
-        false_alerts: False alerts of a kind allowed in 100 series and 30 days.
+        false_alerts: False alerts allowed in 100 series and 30 days.
         money_floor: Smallest impact that is told, in major units of whatever currency a series is billed in.
         percent_floor: ... and its smallest share of what was expected, 0.2 is 20 %.
     """
