@@ -1,5 +1,6 @@
 """Budgets on the real database and lake: exact actuals, roll-over, forecast to the end, and each threshold told once."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -122,6 +123,79 @@ async def test_each_threshold_is_told_once_with_its_finding(db: Database, actor:
     assert all(row.told == ["finance@example.com", "ops@example.com"] for row in alerts)
 
 
+async def test_each_person_is_told_once_in_a_period_also_who_is_named_later(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    one = await make(db, actor, wanted("3000.00", tell=["a@example.com", "A@example.com", "a@example.com"]))
+
+    async def check() -> list[str]:
+        async with db.writing(actor) as tx:
+            await service.check(tx, actor, lake=billed, now=NOW)
+        return [to for to, text in await mails(db, actor) if "is spent" in text and "80" not in text]
+
+    assert await check() == ["a@example.com"]
+    for amount in ("9000.00", "3100.00"):  # raised, and lowered again
+        later = wanted(amount, tell=["B@example.com", "a@example.com"])
+        async with db.writing(actor) as tx:
+            await service.change(tx, actor, id_=one.id, wanted=later, seen=lambda _: None, now=NOW)
+        told = await check()
+    assert told == ["a@example.com", "B@example.com"]
+    assert await check() == told
+    async with db.reading(actor) as tx:
+        [over] = [row for row in await service.alerts(tx, actor, id_=one.id) if row.threshold == "actual100"]
+    assert over.told == told
+
+
+async def test_two_workers_at_once_tell_a_threshold_once(db: Database, actor: Actor, billed: Lake) -> None:
+    await make(db, actor, wanted("3000.00", tell=["a@example.com"]))
+
+    async def check() -> int:
+        async with db.writing(actor) as tx:
+            return len(await service.check(tx, actor, lake=billed, now=NOW))
+
+    told = await asyncio.gather(check(), check(), check())
+
+    assert sorted(told) == [0, 0, 2]
+    assert len(await mails(db, actor)) == 2
+
+
+async def test_a_check_that_is_killed_before_it_ends_tells_nobody_and_the_next_tells(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    await make(db, actor, wanted("3000.00", tell=["a@example.com"]))
+
+    with pytest.raises(asyncio.CancelledError):
+        async with db.writing(actor) as tx:
+            assert len(await service.check(tx, actor, lake=billed, now=NOW)) == 2
+            raise asyncio.CancelledError
+    assert await mails(db, actor) == []
+    async with db.writing(actor) as tx:
+        assert len(await service.check(tx, actor, lake=billed, now=NOW)) == 2
+
+    assert len(await mails(db, actor)) == 2
+
+
+async def test_a_budget_of_long_ago_stands_and_stops_nobody_elses_check(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    old = {
+        kind: await make(db, actor, wanted("3000.00", name=kind, roll_over=kind, start=date(1970, 1, 1)))
+        for kind in RollOver
+    }
+
+    carried = {kind: (await stand(db, actor, billed, one)).carried.amount for kind, one in old.items()}
+    async with db.writing(actor) as tx:
+        told = await service.check(tx, actor, lake=billed, now=NOW)
+
+    spent = Decimal(175 * 153)  # May to September
+    assert carried == {
+        RollOver.NONE: 0,
+        RollOver.UNSPENT: 3000 * (rules.PERIODS_MAX - 1) - spent,
+        RollOver.BOTH: 3000 * (rules.PERIODS_MAX - 1) - spent,
+    }
+    assert {status.budget.name for status, _ in told} == {"none"}
+
+
 async def test_a_threshold_is_told_again_in_the_next_period(
     db: Database, actor: Actor, billed: Lake, importer: Importer, tmp_path: Path
 ) -> None:
@@ -144,9 +218,10 @@ async def test_finer_filters_take_their_share_and_say_so(db: Database, actor: Ac
     service_ = await make(
         db, actor, wanted("9000.00", name="Compute", filter={"service": ["Amazon EC2", "Virtual Machines"]})
     )
-    nothing = await make(db, actor, wanted("9000.00", name="None", filter={"provider": ["nobody"]}))
+    nobody = [["nobody"], ["(total)"], ["aws | acct-1"]]  # the last two are keys of series, of other levels
+    nothing = [await make(db, actor, wanted("9000.00", name=f"{it}", filter={"provider": it})) for it in nobody]
 
-    by_region, by_service, empty = [await stand(db, actor, billed, each) for each in (region, service_, nothing)]
+    by_region, by_service, *empty = [await stand(db, actor, billed, each) for each in (region, service_, *nothing)]
 
     assert by_region.actual == Money.of("2400.00", "USD")  # 20 days of 120
     assert by_region.expected is not None
@@ -155,7 +230,7 @@ async def test_finer_filters_take_their_share_and_say_so(db: Database, actor: Ac
     assert by_service.actual == Money.of("4500.00", "USD")  # 100 + 55 + 70
     assert by_service.expected is not None
     assert abs(by_service.expected.amount - 31 * 225) < 60
-    assert (empty.actual.minor, empty.expected) == (0, Money(0, "USD"))
+    assert [(one.actual.minor, one.expected) for one in empty] == [(0, Money(0, "USD"))] * 3
 
 
 async def test_a_year_reaches_beyond_the_daily_forecast_by_months(db: Database, actor: Actor, billed: Lake) -> None:
@@ -333,7 +408,10 @@ BAD = {
     "a control character": wanted("5.00", name="a\x00b"),
     "no such dimension": wanted("5.00", filter={"colour": ["red"]}),
     "no values": wanted("5.00", filter={"provider": []}),
+    "an empty value": wanted("5.00", filter={"provider": [""]}),
     "no address": wanted("5.00", tell=["nobody"]),
+    "no domain": wanted("5.00", tell=["nobody@"]),
+    "a space in an address": wanted("5.00", tell=["no body@example.com"]),
     "no source": wanted("5.00", source="moon"),
     "too many addresses": wanted("5.00", tell=[f"a{at}@example.com" for at in range(rules.TELL_MAX + 1)]),
 }

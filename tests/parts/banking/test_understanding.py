@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import polars as pl
 import pytest
 import sqlalchemy as sa
 
@@ -18,11 +19,13 @@ from bursar.core.ledger import service as ledger
 from bursar.core.parties import service as parties
 from bursar.core.planning.budgets import service as budgets
 from bursar.core.planning.budgets.service import Cadence, RollOver
+from bursar.infra.db import Tx
 from bursar.infra.jobs import Context, Ticket
 from bursar.infra.lake import Lake
 from bursar.infra.paging import Paging
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from bursar.kernel.lines import BANK_LINES
 from bursar.kernel.money import Money
 from bursar.kernel.trace import BudgetFigure
 from bursar.parts.banking.posting import service as posting
@@ -139,6 +142,35 @@ async def test_a_budget_counts_what_was_decided_and_says_which_rows(
     assert (decided, both) == (-Money.of(str(first.amount), "USD"), Money.of("90.00", "USD"))
     assert traced.amount == sum(part.amount for part in traced.evidence.parts) == Decimal(90)
     assert {row.amount for row in traced.evidence.rows} == {Decimal(30), Decimal(60)}
+
+
+async def test_decisions_are_read_once_for_all_budgets_whichever_looks_back_furthest(
+    importer: Importer, actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may = replace(actor, rights=actor.rights | {"budget:read", "budget:write", "finding:write"})
+    await load(importer, actor, tmp_path, monthly("CORNER SHOP", "-60.00", range(1, 11)))
+    await decide(importer, actor, "Office", *[row.id for row in await listed(importer, actor)])
+    read: list[date] = []
+
+    async def counted(tx: Tx, lines: pl.LazyFrame, since: date) -> pl.LazyFrame | None:
+        read.append(since)
+        return await transactions.decided(tx, lines, since, schema=BANK_LINES)
+
+    monkeypatch.setattr(importer.lake, "beside", {"bank": counted})
+    async with importer.db.writing(may) as tx:
+        for at, (kind, start) in enumerate([(RollOver.NONE, OCTOBER), (RollOver.BOTH, date(2026, 6, 1))] * 3):
+            wanted = budgets.Wanted(
+                f"B{at}", "bank", {"category": ["Office"]}, Money.of("100.00", "USD"), Cadence.MONTH, kind, start, ()
+            )
+            await budgets.create(tx, may, wanted=wanted, now=NOW)
+
+    async with importer.db.reading(may) as tx:
+        found = await budgets.statuses(tx, may, lake=importer.lake, now=NOW, day=date(2026, 10, 20))
+
+    assert len(read) == 1
+    assert [one.budget.name for one in found] == [f"B{at}" for at in range(6)]
+    assert {one.actual for one in found} == {Money.of("60.00", "USD")}
+    assert [one.carried.amount for one in found] == [0, 160] * 3
 
 
 async def test_changing_a_decision_takes_back_what_it_taught(importer: Importer, actor: Actor, tmp_path: Path) -> None:

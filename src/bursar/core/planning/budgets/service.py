@@ -23,7 +23,6 @@ from bursar.core.planning.budgets.rules.limits import (
 from bursar.core.planning.budgets.standing import service as standing
 from bursar.core.planning.budgets.standing.service import Means
 from bursar.core.planning.commitments.service import Paid
-from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.rules import whatif
 from bursar.core.planning.forecasts.rules.whatif import Change
 from bursar.core.planning.series import service as series
@@ -167,7 +166,7 @@ def _check(wanted: Wanted) -> None:
 
 
 def _facts(wanted: Wanted) -> dict[str, Any]:
-    return {name: getattr(wanted, name) for name in Wanted.__dataclass_fields__}
+    return {name: getattr(wanted, name) for name in Wanted.__dataclass_fields__} | {"tell": rules.people(wanted.tell)}
 
 
 async def _note(
@@ -200,8 +199,10 @@ async def statuses(
     tx: Tx, actor: Actor, *, lake: Lake, now: datetime, day: date | None = None, paid: Paid = NOBODY_KNOWS
 ) -> list[Status]:
     """Say where every budget stands in the period of ``day`` (today's by default), by name."""
-    means = Means(lake, paid, now)
-    return [await standing.status(tx, actor, one, means=means, day=day) for one in await listed(tx, actor)]
+    means, found = Means(lake, paid, now), await listed(tx, actor)
+    oldest_first = sorted(found, key=lambda one: rules.periods_until(one, day or now.date())[0].start)
+    stand = {one.id: await standing.status(tx, actor, one, means=means, day=day) for one in oldest_first}
+    return [stand[one.id] for one in found]
 
 
 async def what_if(
@@ -216,9 +217,8 @@ async def what_if(
     one = await get(tx, actor, id_=id_)
     whatif.check(change.drivers)
     inside, means = standing.inside(actor), Means(lake, paid, now)
-    for run in await forecasts.newest(tx, inside, source=one.source):
-        values = await forecasts.values_of(tx, inside, run=run.id) if run.currency == one.amount.currency else []
-        if any(each.id == change.series for each in values):
+    for run in await means.newest(tx, inside, one):
+        if any(each.id == change.series for each in await means.values(tx, inside, run)):
             break
     else:
         raise NotFound("forecast of series", change.series)
@@ -231,7 +231,8 @@ async def check(
 ) -> list[tuple[Status, Threshold]]:
     """Bring the findings of budgets up to date and tell each threshold that is newly crossed, once.
 
-    Safe to repeat: what was told in a period is a row whose key is unique, written in the transaction of the mail.
+    Safe to repeat: what was told in a period is a row whose key is unique, written in the transaction of the mail. Who is
+    named later is told later, once.
 
     Args:
         tx: Writing transaction.
@@ -249,11 +250,12 @@ async def check(
     for one in await statuses(tx, actor, lake=lake, now=now, paid=paid):
         for threshold in one.crossed:
             raised.append(telling.finding(threshold, one))
-            if not await store.tell_once(tx, one, threshold, now=now):
+            who = await store.tell_once(tx, one, threshold, now=now)
+            if who is None:
                 continue
             told.append((one, threshold))
             facts = {"title": telling.text_of(threshold, one), "body": telling.body_of(threshold, one), "link": ""}
-            for address in one.budget.tell:
+            for address in who:
                 await mail.queue(tx, to=address, template="alert", facts=facts)
     await findings.raise_(tx, actor, kinds=KINDS, findings=raised, now=now)
     return told

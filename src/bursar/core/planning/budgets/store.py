@@ -8,7 +8,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from bursar.core.planning.budgets.rules.limits import BUDGETS_MAX, Budget, Cadence, RollOver, Status, Threshold
+from bursar.core.planning.budgets.rules.limits import (
+    BUDGETS_MAX,
+    Budget,
+    Cadence,
+    RollOver,
+    Status,
+    Threshold,
+    people,
+)
 from bursar.core.planning.budgets.tables import alert, budget
 from bursar.infra.db import Tx
 from bursar.kernel.money import Money
@@ -92,20 +100,26 @@ async def all_(tx: Tx) -> list[Budget]:
     return [_from(row) for row in rows]
 
 
-async def tell_once(tx: Tx, status: Status, threshold: Threshold, *, now: datetime) -> bool:
-    """Note that a threshold is told now; False when it was told before in this period."""
+async def tell_once(tx: Tx, status: Status, threshold: Threshold, *, now: datetime) -> Sequence[str] | None:
+    """Note that a threshold is told now; return to whom, None when everybody was told before in this period."""
+    who = people(status.budget.tell)
+    key = {"budget": status.budget.id, "start_day": status.period.start, "threshold": threshold.value}
     row = {
-        "org": tx.org,
-        "budget": status.budget.id,
-        "start_day": status.period.start,
-        "threshold": threshold.value,
         "amount": (status.end if threshold is Threshold.FORECAST else status.actual).minor,
         "allowed": status.allowed.minor,
-        "told": list(status.budget.tell),
+        "told": who,
         "told_at": now,
     }
-    made = pg.insert(alert).values(row).on_conflict_do_nothing(constraint="budget_alert_pkey")
-    return await tx.scalar(made.returning(_a.budget)) is not None
+    made = pg.insert(alert).values(org=tx.org, **key, **row).on_conflict_do_nothing(constraint="budget_alert_pkey")
+    if await tx.scalar(made.returning(_a.budget)) is not None:
+        return who
+    mine = sa.and_(tx.own(alert), *(_a[name] == value for name, value in key.items()))
+    before = people(await tx.scalar(sa.select(_a.told).where(mine).with_for_update()) or [])
+    told = people([*before, *who])
+    if len(told) == len(before):
+        return None
+    await tx.run(sa.update(alert).where(mine).values(told=told))
+    return told[len(before) :]
 
 
 async def alerts(tx: Tx, id_: UUID, *, since: date | None = None) -> Sequence[Any]:

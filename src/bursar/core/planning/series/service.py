@@ -24,6 +24,7 @@ __all__ = [
     "GRAINS",
     "SAID",
     "SOURCES",
+    "Decided",
     "Facts",
     "Found",
     "Hierarchy",
@@ -112,9 +113,11 @@ async def facts(tx: Tx, actor: Actor, *, lake: Lake, source: str) -> Facts:
     return made
 
 
-async def decided(
-    tx: Tx, actor: Actor, *, lake: Lake, source: Source, since: date
-) -> tuple[Source, pl.LazyFrame] | None:
+Decided = tuple[Source, pl.LazyFrame] | None
+"""A source's rows with what was decided about them, and the source that asks for it; None where nothing was."""
+
+
+async def decided(tx: Tx, actor: Actor, *, lake: Lake, source: Source, since: date) -> Decided:
     """Return a source's rows with what people, rules and the model decided about them, and the source that asks for it.
 
     Args:
@@ -140,7 +143,14 @@ async def decided(
 
 
 async def rows_of(
-    tx: Tx, actor: Actor, *, lake: Lake, source: Source, names: Iterable[str], since: date
+    tx: Tx,
+    actor: Actor,
+    *,
+    lake: Lake,
+    source: Source,
+    names: Iterable[str],
+    since: date,
+    kept: dict[str, tuple[date, Decided]],
 ) -> tuple[Source, pl.LazyFrame | None]:
     """Return the rows behind a filter that the series cannot answer, and the source that asks for them.
 
@@ -153,14 +163,17 @@ async def rows_of(
         source: Whose rows.
         names: Levels and filters that are asked for.
         since: First day that matters; older rows may be left out.
+        kept: By source, what was decided from a day on, as this transaction has read it; filled here.
 
     Returns:
         The source itself and None where its series answer the filter.
     """
     wanted = set(names)
-    found = None if wanted.isdisjoint(SAID) else await decided(tx, actor, lake=lake, source=source, since=since)
-    if found is not None:
-        return found[0], source.rows(found[1])
+    if not wanted.isdisjoint(SAID):
+        if since < kept.get(source.name, (date.max,))[0]:
+            kept[source.name] = since, await decided(tx, actor, lake=lake, source=source, since=since)
+        if found := kept[source.name][1]:
+            return found[0], source.rows(found[1])
     if wanted <= set(source.levels):
         return source, None
     return source, source.rows(await lake.scan(tx, source.schema))

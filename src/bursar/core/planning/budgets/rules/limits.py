@@ -1,11 +1,13 @@
 """Periods, roll-over, forecast to the end, thresholds and their findings; pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from email.utils import parseaddr
 from enum import StrEnum
+from itertools import pairwise
 from uuid import UUID
 
 import numpy as np
@@ -15,7 +17,7 @@ from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, 
 from bursar.core.planning.series.rules import Source, parts_of
 from bursar.kernel.errors import Invalid
 from bursar.kernel.money import Money
-from bursar.kernel.period import Period, add_months
+from bursar.kernel.period import MONTHS_A_YEAR, Period, add_months
 
 NAME_CHARS_MAX = 120
 FILTER_VALUES_MAX = 200
@@ -24,14 +26,19 @@ TELL_MAX = 20
 """Mail addresses of one budget."""
 
 PERIODS_MAX = 400
-"""Periods rolled over at most, from the first one to the current."""
+"""Periods that roll over, the newest ones."""
 
 BUDGETS_MAX = 1_000
 """Budgets of one organisation."""
 
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+
 NEAR_SHARE = Decimal("0.8")
 SHARE_DAYS = 28
 """Days that say which share of a series a finer filter takes."""
+
+SHARE_PLACES = 6
+"""Decimal places of such a share."""
 
 NO_FORECAST = "Nothing is forecast yet; `bursar forecast --all` does it."
 KINDS = ("planning.budget_near", "planning.budget_over", "planning.budget_forecast")
@@ -113,13 +120,24 @@ def check(
             raise Invalid(
                 f"{dimension[:40]!r} cannot be filtered by in {source.name}.", f"Use {', '.join(source.names)}."
             )
-        if not 0 < len(values) <= FILTER_VALUES_MAX or any(len(one) > VALUE_CHARS_MAX for one in values):
-            raise Invalid(f"{dimension} takes 1 to {FILTER_VALUES_MAX} values of at most {VALUE_CHARS_MAX} characters.")
+        if not 0 < len(values) <= FILTER_VALUES_MAX or not all(0 < len(one) <= VALUE_CHARS_MAX for one in values):
+            raise Invalid(
+                f"{dimension} takes 1 to {FILTER_VALUES_MAX} values of 1 to {VALUE_CHARS_MAX} characters.",
+                "`GET /v1/series` shows how each is spelt, also those of rows that have none.",
+            )
     if len(tell) > TELL_MAX:
         raise Invalid(f"A budget tells at most {TELL_MAX} addresses.")
     for address in tell:
-        if parseaddr(address)[1] != address or "@" not in address or not address.isprintable():
+        if parseaddr(address)[1] != address or not _ADDRESS.fullmatch(address) or not address.isprintable():
             raise Invalid(f"{address[:80]!r} is not one mail address")
+
+
+def people(tell: Sequence[str]) -> list[str]:
+    """Return mail addresses as they were written, each once; letter case makes no other person."""
+    found: dict[str, str] = {}
+    for address in tell:
+        found.setdefault(address.casefold(), address)
+    return list(found.values())
 
 
 def period_of(cadence: Cadence, day: date) -> Period:
@@ -132,15 +150,14 @@ def period_of(cadence: Cadence, day: date) -> Period:
 def periods_until(budget: Budget, day: date) -> list[Period]:
     """Return the periods from the budget's first to that of ``day``; the first alone where ``day`` lies before it.
 
-    Raises:
-        Invalid: There are more than ``PERIODS_MAX``.
+    Without roll-over earlier periods do not count, and with it the newest ``PERIODS_MAX`` do.
     """
-    out = [period_of(budget.cadence, budget.start)]
-    while out[-1].end <= day:
-        out.append(Period(out[-1].end, add_months(out[-1].end, _MONTHS[budget.cadence])))
-        if len(out) > PERIODS_MAX:
-            raise Invalid(f"The budget began more than {PERIODS_MAX} periods ago.", "Give it a later start.")
-    return out
+    months = _MONTHS[budget.cadence]
+    first, last = (period_of(budget.cadence, each).start for each in (budget.start, day))
+    passed = max(0, (last.year - first.year) * MONTHS_A_YEAR + last.month - first.month) // months
+    skipped = passed if budget.roll_over is RollOver.NONE else max(0, passed + 1 - PERIODS_MAX)
+    starts = [add_months(first, at * months) for at in range(skipped, passed + 2)]
+    return [Period(start, end) for start, end in pairwise(starts)]
 
 
 def allowed(budget: Budget, spent: Sequence[Money]) -> Money:
@@ -193,21 +210,22 @@ def ahead(run: Run, leaves: Sequence[tuple[Values, Decimal]], *, after: date, be
 
     Args:
         run: The run.
-        leaves: Series, each with the share of it that counts.
+        leaves: Series, each with the share of it that counts, of at most :data:`SHARE_PLACES` places.
         after: Last day that is known.
         before: Day after the last of the budget's period.
     """
-    starts, ends = run.starts, period_ends(run)
+    weighed = [(one, int(share.scaleb(SHARE_PLACES))) for one, share in leaves if share]
     sums = [Decimal(0)] * 5
     until = None
-    for step, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    for step, (start, end) in enumerate(zip(run.starts, period_ends(run), strict=True)):
         first, stop = max(start, after + timedelta(days=1)), min(end, before)
         if stop <= first:
             continue
         until = stop - timedelta(days=1)
         part = Decimal((stop - first).days) / Decimal((end - start).days)
         for at, name in enumerate(("mean", "lower80", "upper80", "lower95", "upper95")):
-            sums[at] += sum((amount_of(getattr(one, name)[step]) * share for one, share in leaves), Decimal(0)) * part
+            units = sum(getattr(one, name)[step] * weight for one, weight in weighed)
+            sums[at] += amount_of(units).scaleb(-SHARE_PLACES) * part
     return Ahead(sums[0], sums[1], sums[2], sums[3], sums[4], until)
 
 
@@ -327,5 +345,5 @@ def shares(whole: Mapping[str, float], mine: Mapping[str, float]) -> dict[str, D
     out = {}
     for key, total in whole.items():
         share = mine.get(key, 0.0) / total if total > 0 else 0.0
-        out[key] = Decimal(str(round(float(np.clip(share, 0.0, 1.0)), 6)))
+        out[key] = Decimal(str(round(float(np.clip(share, 0.0, 1.0)), SHARE_PLACES)))
     return out

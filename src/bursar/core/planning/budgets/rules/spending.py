@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 
 from bursar.core.planning.rules.series import KEY_SEPARATOR
-from bursar.core.planning.series.rules import TOTAL, Source, text_of
+from bursar.core.planning.series.rules import TOTAL, TOTAL_LEVEL, Source, text_of
 from bursar.kernel.money import Money
 from bursar.kernel.period import Period
 
@@ -56,12 +56,12 @@ def others(sums: pl.DataFrame, currency: str, period: Period) -> tuple[Money, ..
     return tuple(amount for one in found if (amount := spent(sums, one, period)).minor)
 
 
-def node_of(source: Source, filter_: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the key of the node that a filter is equal to; None when it is not one node."""
-    depth = len(filter_)
-    if set(filter_) != set(source.levels[:depth]) or any(len(values) != 1 for values in filter_.values()):
+def node_of(source: Source, filter_: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """Return level and key of the node that a filter is equal to; None when it is not one node."""
+    names = source.levels[: len(filter_)]
+    if set(filter_) != set(names) or any(len(set(values)) != 1 for values in filter_.values()):
         return None
-    return KEY_SEPARATOR.join(filter_[name][0] for name in source.levels[:depth]) or TOTAL
+    return (names[-1], KEY_SEPARATOR.join(filter_[name][0] for name in names)) if names else (TOTAL_LEVEL, TOTAL)
 
 
 def by_key(sums: pl.DataFrame, names: Sequence[str]) -> dict[str, float]:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import polars as pl
 
 from bursar.core.planning.budgets.rules import limits as rules
 from bursar.core.planning.budgets.rules import spending
-from bursar.core.planning.budgets.rules.limits import Ahead, Budget, RollOver, Status
+from bursar.core.planning.budgets.rules.limits import Ahead, Budget, Status
 from bursar.core.planning.commitments import service as commitments
 from bursar.core.planning.commitments.service import Claim, Paid
 from bursar.core.planning.forecasts import service as forecasts
@@ -19,7 +20,7 @@ from bursar.core.planning.forecasts.rules.whatif import Change
 from bursar.core.planning.forecasts.service import Run, Values
 from bursar.core.planning.series import rules as series_rules
 from bursar.core.planning.series import service as series
-from bursar.core.planning.series.service import Facts, Source
+from bursar.core.planning.series.service import Decided, Facts, Source
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
@@ -35,12 +36,18 @@ def inside(actor: Actor) -> Actor:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a look at budgets needs: the lake, what lines have paid, the instant; what is committed is gathered once."""
+    """What a look at budgets in one transaction needs: the lake, what lines have paid, the instant.
+
+    What several budgets need is read once: what is committed, what was decided about rows, what is forecast.
+    """
 
     lake: Lake
     paid: Paid
     now: datetime
     known: dict[str, Sequence[Claim]] = field(default_factory=dict)
+    decided: dict[str, tuple[date, Decided]] = field(default_factory=dict)
+    runs: dict[str, Sequence[Run]] = field(default_factory=dict)
+    predicted: dict[UUID, Sequence[Values]] = field(default_factory=dict)
 
     async def claims(self, tx: Tx, actor: Actor, facts: Facts) -> Sequence[Claim]:
         """Return what is committed over a source."""
@@ -51,6 +58,18 @@ class Means:
             )
         return self.known[name]
 
+    async def newest(self, tx: Tx, actor: Actor, one: Budget) -> list[Run]:
+        """Return the newest runs of a budget's source and currency."""
+        if one.source not in self.runs:
+            self.runs[one.source] = await forecasts.newest(tx, actor, source=one.source)
+        return [run for run in self.runs[one.source] if run.currency == one.amount.currency]
+
+    async def values(self, tx: Tx, actor: Actor, run: Run) -> Sequence[Values]:
+        """Return what a run predicted for every series."""
+        if run.id not in self.predicted:
+            self.predicted[run.id] = await forecasts.values_of(tx, actor, run=run.id)
+        return self.predicted[run.id]
+
 
 async def status(
     tx: Tx, asking: Actor, one: Budget, *, means: Means, day: date | None = None, change: Change | None = None
@@ -60,18 +79,19 @@ async def status(
     source, currency = series.SOURCES[one.source], one.amount.currency
     periods = rules.periods_until(one, day or today)
     current = periods[-1]
-    first = periods[0].start if one.roll_over is not RollOver.NONE else current.start
     facts = await series.facts(tx, actor, lake=lake, source=one.source)
     mine = facts.sums.filter(pl.col("currency") == currency)
     known = series_rules.complete_until(mine, today)[0] if mine.height else None
-    since = min(first, (known or current.start) - timedelta(days=rules.SHARE_DAYS))
-    asked, lines = await series.rows_of(tx, actor, lake=lake, source=source, names=one.filter, since=since)
+    since = min(periods[0].start, (known or current.start) - timedelta(days=rules.SHARE_DAYS))
+    asked, lines = await series.rows_of(
+        tx, actor, lake=lake, source=source, names=one.filter, since=since, kept=means.decided
+    )
     sums = (
         spending.summed(source, facts.sums, one.filter)
         if lines is None
         else await asyncio.to_thread(spending.scanned, asked, lines, one.filter)
     )
-    spent = [spending.spent(sums, currency, period) for period in periods[:-1] if period.start >= first]
+    spent = [spending.spent(sums, currency, period) for period in periods[:-1]]
     may = rules.allowed(one, spent)
     committed = commitments.counted(
         await means.claims(tx, actor, facts),
@@ -89,7 +109,7 @@ async def status(
         complete=spending.spent(sums, currency, current, until=known),
         committed=committed,
         known=known,
-        ahead=await _ahead(tx, actor, one, asked, current, known, lines, facts.sums, change),
+        ahead=await _ahead(tx, actor, means, one, asked, current, known, lines, facts.sums, change),
         others=spending.others(sums, currency, current),
     )
 
@@ -97,6 +117,7 @@ async def status(
 async def _ahead(
     tx: Tx,
     actor: Actor,
+    means: Means,
     one: Budget,
     source: Source,
     period: Period,
@@ -106,11 +127,7 @@ async def _ahead(
     change: Change | None,
 ) -> Ahead | None:
     """Forecast from the first day not known to the end of the period; None when nothing was forecast yet."""
-    runs = {
-        run.grain: run
-        for run in await forecasts.newest(tx, actor, source=one.source)
-        if run.currency == one.amount.currency
-    }
+    runs = {run.grain: run for run in await means.newest(tx, actor, one)}
     ordered = [runs[grain] for grain in (Grain.DAY, Grain.WEEK, Grain.MONTH) if grain in runs]
     if known is None or not ordered:
         return None
@@ -120,7 +137,10 @@ async def _ahead(
     for run in ordered:
         if after >= period.end - timedelta(days=1):
             break
-        leaves = await _leaves(tx, actor, run, source, one.filter, shares, change)
+        values = await means.values(tx, actor, run)
+        if change is not None:
+            values = whatif.changed(values, run.starts, change)
+        leaves = _leaves(values, source, one.filter, shares)
         part = rules.ahead(run, leaves, after=after, before=period.end)
         if part.covered_until is None:
             continue
@@ -134,22 +154,16 @@ async def _ahead(
     return replace(total, notes=tuple(notes))
 
 
-async def _leaves(
-    tx: Tx,
-    actor: Actor,
-    run: Run,
+def _leaves(
+    values: Sequence[Values],
     source: Source,
     filter_: Mapping[str, Sequence[str]],
     shares: Mapping[str, Decimal] | None,
-    change: Change | None,
 ) -> list[tuple[Values, Decimal]]:
     """Return the forecasts that count: the one node that is the whole filter, or the leaves that match it."""
-    values = await forecasts.values_of(tx, actor, run=run.id)
-    if change is not None:
-        values = whatif.changed(values, run.starts, change)
     if shares is None:
         whole = spending.node_of(source, filter_)
-        exact = [one for one in values if one.key == whole]
+        exact = [one for one in values if (one.level, one.key) == whole]
         if exact:
             return [(exact[0], Decimal(1))]
     parents = {one.parent for one in values}
