@@ -67,7 +67,10 @@ class Desk:
         told = await self.ask("GET", f"/v1/budgets/{id_}/status")
         trace = await self.ask("GET", f"/v1/trace/{told['committed']['trace']}")
         parts = sum((Decimal(part["amount"]) for part in trace["parts"]), Decimal(0))
+        rows = [(row["file"], row["row"], Decimal(row["amount"]["amount"])) for row in trace["rows"]]
         assert parts == Decimal(trace["figure"]["amount"]) == Decimal(told["committed"]["amount"])
+        assert sum((amount for _, _, amount in rows), Decimal(0)) == parts
+        assert all(file and row >= 0 for file, row, _ in rows)  # the first transfer of a ledger batch has place 0
         return told["actual"]["amount"], told["committed"]["amount"], told
 
     async def transfer(self, key: str, amount: str = "", currency: str = "USD", **facts: Any) -> str:
@@ -232,6 +235,69 @@ async def test_what_is_left_moves_on_and_decides_the_breach(desk: Desk, tmp_path
 def contracts(path: Path, rows: Sequence[str]) -> Path:
     path.write_text("\n".join([CONTRACT, *rows]) + "\n", encoding="utf-8")
     return path
+
+
+async def test_a_renewal_that_a_contract_and_the_calendar_tell_counts_once_and_says_which(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """A contract of 300 for the coming month, planned for about the same on its first day; and amounts beside it."""
+    begin, end = MONTH.end, add_months(MONTH.end, 1)
+    days = (end - begin).days
+    row = "{},{},{}T00:00:00Z,{}T00:00:00Z,USD,{},Spend,Active"
+    rows = [
+        row.format("CC-1", f"{10 * days}.00", begin, end, "Amazon Web Services"),
+        row.format("CC-2", f"{20 * days}.00", begin, end, "Microsoft"),
+    ]
+    await desk.take(contracts(tmp_path / "contracts.csv", rows))
+    year = {
+        "source": "cost",
+        "cadence": "year",
+        "start": f"{begin}",
+        "amount": {"amount": "9000.00", "currency": "USD"},
+    }
+    everything, service = (
+        await desk.budget("All", **year),
+        await desk.budget("EC2", **year, filter={"service": ["Amazon EC2"]}),
+    )
+
+    async def plan(*events: tuple[str, str, date]) -> tuple[Decimal, list[str], list[tuple[str, int]]]:
+        told = [{"name": name, "days": [f"{day}"], "amount": amount, "currency": "USD"} for name, amount, day in events]
+        await desk.ask("PUT", "/v1/planning/calendar", json={"country": "", "events": told})
+        amount, whole = (await desk.stands(everything))[1:]
+        trace = await desk.ask("GET", f"/v1/trace/{whole['committed']['trace']}")
+        twice = [note for note in whole["notes"] if "Counted once" in note]
+        return Decimal(amount), twice, [(row["file"], row["row"]) for row in trace["rows"]]
+
+    alone = Decimal(30 * days)
+    in_files = [("contracts.csv", 3), ("contracts.csv", 2)]  # the dearer first
+    assert await plan() == (alone, [], in_files)
+    same, said, where = await plan(("AWS renewal", f"{10 * days + 10}.00", begin))
+    assert (same, where) == (alone, in_files)
+    assert said == [
+        f"Counted once: planned AWS renewal {begin} ({10 * days + 10}.00 USD) is contract CC-1 until {end}, which counts."
+    ]
+    named, said, _ = await plan(("Renew CC-2", "5.00", begin + timedelta(days=20)))
+    assert (named, len(said)) == (alone, 1)
+    other, said, where = await plan(("AWS renewal", f"{10 * days}.00", begin), ("Migration", "7.00", begin))
+    assert (other, len(said), where) == (alone + 7, 1, [*in_files, ("planning calendar", 2)])
+    far, said, _ = await plan(("Another", f"{10 * days}.00", begin + timedelta(days=20)))
+    assert (far, said) == (alone + 10 * days, [])
+    assert (await desk.stands(service))[1] == "0.00"  # neither tells its service
+
+
+async def test_a_hold_and_a_plan_for_the_same_payment_count_once(desk: Desk) -> None:
+    everything = await desk.budget("All")
+    last = MONTH.end - timedelta(days=1)
+    await desk.hold("lease", "500.00", last)
+
+    event = {"name": "Lease", "days": [f"{last}"], "amount": "500.00", "currency": "USD"}
+    await desk.ask("PUT", "/v1/planning/calendar", json={"country": "", "events": [event]})
+    amount, whole = (await desk.stands(everything))[1:]
+
+    assert amount == "500.00"
+    assert [note for note in whole["notes"] if "Counted once" in note] == [
+        f"Counted once: planned Lease {last} (500.00 USD) is hold due {last} Miller lease, which counts."
+    ]
 
 
 async def test_contracts_and_planned_amounts_of_the_rest_of_the_period_are_committed(

@@ -278,7 +278,9 @@ async def test_what_is_committed_is_a_part_of_what_is_forecast_and_never_beside_
     after = await stand(db, actor, billed, one, now=later)
 
     assert before.committed == after.committed == Money.of("3000.00", "USD")
-    assert before.commitments == (("planned Renewal 2026-10-25", before.committed),)
+    assert [(one.claim.label, one.money) for one in before.commitments] == [
+        ("planned Renewal 2026-10-25", before.committed)
+    ]
     assert before.expected == before.low95 == Money.of("6500.00", "USD")
     assert before.crossed == ()
     assert after.expected is not None

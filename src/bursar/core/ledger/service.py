@@ -194,9 +194,8 @@ async def record(tx: Tx, actor: Actor, *, orders: Sequence[Order], now: datetime
 class Hold:
     """What is left of a hold: the accounts it will debit and credit, when it lapses, the day it counts for.
 
-    ``purpose`` names the income or expense account of the two, empty where neither is one or it has no name; ``inflow``
-    tells which, None where neither is one.
-    ``source`` holds the code and the name of the account credited.
+    ``purpose`` names the income or expense account of the two, empty where neither is one or it has no name; ``inflow`` tells
+    which. ``source`` has code and name of the account credited; ``batch`` and ``place`` say where the hold was recorded.
     """
 
     id: UUID
@@ -211,6 +210,8 @@ class Hold:
     inflow: bool | None
     source: tuple[str, str]
     tags: Mapping[str, str]
+    batch: int
+    place: int
 
 
 async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = None) -> list[Hold]:
@@ -220,7 +221,7 @@ async def open_holds(tx: Tx, actor: Actor, *, accounts: Sequence[UUID] | None = 
     return [
         Hold(
             row.id, row.debit, row.credit, Money(row.left, row.currency), row.due, row.value_day, row.memo, row.party,
-            row.purpose, row.inflow, (row.code, row.name), row.tags or {},
+            row.purpose, row.inflow, (row.code, row.name), row.tags or {}, row.batch, row.place,
         )
         for row in rows
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Figures over series of facts, what budgets say, and money worth acting on."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import groupby
@@ -10,7 +11,7 @@ import polars as pl
 from bursar.core.findings import service as findings
 from bursar.core.planning.budgets import service as budgets
 from bursar.core.planning.budgets.rules.spending import matching
-from bursar.core.planning.commitments.rules import FORMULA
+from bursar.core.planning.commitments.rules import FORMULA, Due
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.rules import Source, text_of
 from bursar.kernel.errors import Invalid
@@ -119,8 +120,10 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
         return Traced(title, amount.amount, amount.currency, Evidence(formula, parts))
     if figure.part == "committed":
         asking.actor.must("cost:read" if one.source == "cost" else "ledger:read")
-        parts = parts_of([(label, money.amount) for label, money in status.commitments], amount.amount)
-        return Traced(title, amount.amount, amount.currency, Evidence(f"{FORMULA}. {' '.join(status.notes)}", parts))
+        rows = await _written(asking, status.commitments)
+        parts = parts_of([(due.claim.label, due.money.amount) for due in status.commitments], amount.amount)
+        evidence = Evidence(f"{FORMULA}. {' '.join(status.notes)}", parts, (), rows, len(status.commitments))
+        return Traced(title, amount.amount, amount.currency, evidence)
     spent = await of_spent(inside, wanted, decided=True)
     more = amount - status.sure
     rest = [("committed", status.committed.amount), ("forecast of the rest beyond it", more.amount)]
@@ -131,6 +134,22 @@ async def of_budget(asking: Asking, figure: BudgetFigure) -> Traced:
         " is committed"
     )
     return Traced(title, amount.amount, amount.currency, replace(spent.evidence, formula=formula, parts=parts))
+
+
+async def _written(asking: Asking, dues: Sequence[Due]) -> tuple[SourceRow, ...]:
+    """Return where the largest commitments are written, with what of each falls due."""
+    top = sorted(dues, key=lambda due: -due.money.minor)[:ROWS_MAX]
+    files = await files_of(asking, [due.claim.origin.batch for due in top])
+    return tuple(
+        replace(
+            due.claim.origin,
+            file=files.get(due.claim.origin.batch, due.claim.origin.file),
+            text=due.claim.label,
+            amount=due.money.amount,
+            currency=due.money.currency,
+        )
+        for due in top
+    )
 
 
 async def of_total(asking: Asking, figure: TotalFigure) -> Traced:

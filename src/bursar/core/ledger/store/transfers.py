@@ -178,6 +178,7 @@ async def open_holds(tx: Tx, accounts: Sequence[UUID] | None, *, limit: int) -> 
         sa.select(
             t.id, t.debit, t.credit, (r.amount - r.used).label("left"), t.currency, r.due, t.value_day, t.memo, t.party,
             sa.func.coalesce(a.name, "").label("purpose"), (a.id == t.credit).label("inflow"), c.code, c.name, t.tags,
+            t.batch, t.place,
         )
         .select_from(
             remainder.join(transfer, sa.and_(t.org == r.org, t.id == r.id))

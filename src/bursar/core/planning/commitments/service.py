@@ -15,18 +15,23 @@ from bursar.core.parties import service as parties
 from bursar.core.planning.calendars import service as calendars
 from bursar.core.planning.calendars.service import Event
 from bursar.core.planning.commitments import rules
-from bursar.core.planning.commitments.rules import Claim, Committed, counted
+from bursar.core.planning.commitments.rules import Claim, Committed, Due, counted
 from bursar.core.planning.series.service import Source
 from bursar.infra.db import Tx
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
+from bursar.kernel.finding import SourceRow
 from bursar.kernel.lines import CONTRACT_COMMITMENT_LINES
 from bursar.kernel.period import Period
 
-__all__ = ["Claim", "Committed", "Paid", "claims", "counted", "nobody_knows"]
+__all__ = ["Claim", "Committed", "Due", "Paid", "claims", "counted", "nobody_knows"]
 
 CONTRACTED_MAX = 10_000
 """Contracted commitments that are counted, those that end last first."""
+
+
+CALENDAR = "planning calendar"
+"""Where planned amounts are written; rows of it are its events, counted from 1."""
 
 
 async def nobody_knows(tx: Tx, actor: Actor, source: str) -> AbstractSet[UUID]:  # noqa: ARG001  the port's form
@@ -55,11 +60,12 @@ async def claims(
         paid: Says which holds the source's lines have paid.
         today: A hold that is late is due today.
     """
-    planned = [one for one in (await calendars.get(tx, actor)).events if one.amount is not None and one.amount > 0]
-    expected = _planned(source, planned, sums)
+    expected = _planned(source, (await calendars.get(tx, actor)).events, sums)
     if source.name == "cost":
-        return (*await _contracted(tx, lake), *expected)
-    return (*await _held(tx, actor, source, await paid.holds(tx, actor, source.name), today), *expected)
+        stated = await _contracted(tx, lake)
+    else:
+        stated = await _held(tx, actor, source, await paid.holds(tx, actor, source.name), today)
+    return (*stated, *await asyncio.to_thread(rules.told_twice, expected, stated))
 
 
 async def _held(tx: Tx, actor: Actor, source: Source, paid: AbstractSet[UUID], today: date) -> list[Claim]:
@@ -78,7 +84,8 @@ async def _held(tx: Tx, actor: Actor, source: Source, paid: AbstractSet[UUID], t
         texts = {name: frozenset(said) for name, said in known.items() if said}
         label = f"hold due {day} {one.memo or one.purpose}".strip()
         due = rules.one_day(max(day, today))
-        found.append(Claim(label, one.money.amount, one.money.currency, due, texts, held=True))
+        origin = SourceRow("", f"ledger batch {one.batch}", one.place)
+        found.append(Claim(label, one.money.amount, one.money.currency, due, texts, origin, held=True))
     return found
 
 
@@ -113,6 +120,8 @@ async def _contracted(tx: Tx, lake: Lake) -> list[Claim]:
             row["currency"],
             Period(row["period_start"], row["period_end"]),
             {"provider": frozenset({row["provider"]})} if row["provider"] else {},
+            SourceRow(row["batch"], "", row["row"]),
+            called=tuple(name for name in (row["contract_commitment_id"], row["contract_id"]) if name),
         )
         for row in (await asyncio.to_thread(chosen.collect)).iter_rows(named=True)
     ]
@@ -125,13 +134,22 @@ def _planned(source: Source, events: Sequence[Event], sums: pl.DataFrame) -> lis
     for currency in {event.currency for event in events}:
         leaves = sums.filter(pl.col("currency") == currency).select(names).unique().rows()
         series = rules.nodes(source, currency, leaves)
-        for event in events:
+        for place, event in enumerate(events, 1):
             key = series.get(event.series) if event.series else ()
-            if event.currency != currency or key is None or event.amount is None:
+            if event.currency != currency or key is None or event.amount is None or event.amount <= 0:
                 continue
             known = {name: frozenset({part}) for name, part in zip(source.levels, key, strict=False)}
+            origin = SourceRow("", CALENDAR, place)
             found += [
-                Claim(f"planned {event.name} {day}", event.amount, currency, rules.one_day(day), known)
+                Claim(
+                    f"planned {event.name} {day}",
+                    event.amount,
+                    currency,
+                    rules.one_day(day),
+                    known,
+                    origin,
+                    name=event.name,
+                )
                 for day in event.days
             ]
     return found

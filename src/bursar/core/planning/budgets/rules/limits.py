@@ -12,7 +12,7 @@ from uuid import UUID
 
 import numpy as np
 
-from bursar.core.planning.commitments.rules import Committed
+from bursar.core.planning.commitments.rules import Committed, Due
 from bursar.core.planning.forecasts.rules.stored import Run, Values, amount_of, period_ends
 from bursar.core.planning.series.rules import Source, parts_of
 from bursar.kernel.errors import Invalid
@@ -240,7 +240,7 @@ class Status:
         carried: What was rolled over; negative after overspending.
         actual: Spent so far, exactly.
         committed: Known to come and not yet spent.
-        commitments: What it is made of, each amount with its label.
+        commitments: What it is made of.
         known_until: Last day that is complete in the facts; None without facts.
         expected: Actual plus forecast to the end, at least ``sure``; None where nothing was forecast.
         low80: Lower end of its 80 % interval.
@@ -257,7 +257,7 @@ class Status:
     carried: Money
     actual: Money
     committed: Money
-    commitments: tuple[tuple[str, Money], ...]
+    commitments: tuple[Due, ...]
     known_until: date | None
     expected: Money | None
     low80: Money | None
