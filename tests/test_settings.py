@@ -90,6 +90,25 @@ def test_a_price_catalogue_that_lacks_its_key_is_refused(
         settings.load()
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("prophet,lstm", ("prophet", "lstm")), (" prophet , ", ("prophet",)), ('["a,b", "c"]', ("a,b", "c")), ("", ())],
+)
+def test_a_list_is_written_with_commas_or_as_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, read: tuple[str, ...]
+) -> None:
+    given(monkeypatch, BURSAR_FORECASTERS=text)
+
+    assert settings.load().forecasters == read
+
+
+def test_a_list_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, BURSAR_FORECASTERS='["prophet"')
+
+    with pytest.raises(BadSettings, match="a list is written as one,two"):
+        settings.load()
+
+
 def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from a file\n", encoding="utf-8")
     given(monkeypatch, BURSAR_SECRET_FILE=str(tmp_path / "secret"))

@@ -4,15 +4,16 @@ Values come, strongest first, from arguments, ``BURSAR_*`` environment variables
 working directory. An unknown ``BURSAR_*`` variable is refused: a misspelt setting must not be silently ignored.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast, get_origin
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bursar.kernel.errors import Refusal
@@ -50,7 +51,12 @@ class Settings(BaseSettings):
     """All settings; see ``docs/settings.md``, which is generated from here."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", frozen=True, extra="forbid"
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="forbid",
+        enable_decoding=False,
     )
 
     stage: Stage = Field(Stage.DEV, description="`dev`, `test` or `prod`; `prod` refuses unsafe settings.")
@@ -116,6 +122,11 @@ class Settings(BaseSettings):
     )
     engine: str = Field(
         "duckdb", description="`duckdb`, or `sc://host:port` of a Spark Connect server (extra `spark`)."
+    )
+    forecasters: tuple[str, ...] = Field(
+        (),
+        description="Forecasters of optional packages that compete with the house's own: `prophet` (extra `prophet`), `lstm`"
+        " (`deep`), `AutoARIMA`, `AutoETS`, `AutoCES`, `AutoTheta` (`statsforecast`).",
     )
     lake_memory_mb: int = Field(512, ge=64, description="Memory DuckDB may use for one query, in MiB.")
     price_regions: tuple[str, ...] = Field(
@@ -188,6 +199,20 @@ class Settings(BaseSettings):
     def grants_local_owner(self) -> bool:
         """Whether a request without sign-in acts as the local owner."""
         return self.local_owner and self.loopback and self.embedded and self.stage is not Stage.PROD
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_are_read(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read a list from text: names between commas, or JSON where a name holds a comma itself."""
+        field = cls.model_fields[str(info.field_name)]
+        if not isinstance(value, str) or get_origin(field.annotation) is not tuple:
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError('a list is written as one,two or as ["one", "two"]') from error
+        return [one.strip() for one in value.split(",") if one.strip()]
 
     @model_validator(mode="after")
     def _prices_can_be_asked_for(self) -> Self:
@@ -290,6 +315,7 @@ def reference() -> str:
     head = (
         "# Settings\n\nGenerated from `src/bursar/settings.py` by `bursar config reference`; do not edit.\n\n"
         "Set them in the environment or in `.env`. A secret may come from a file: append `_FILE` to its name.\n"
+        "A list is written with commas (`prophet,lstm`), or as JSON where an entry holds a comma itself.\n"
         "An unknown `BURSAR_*` variable is refused.\n\n| variable | default | meaning |\n|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

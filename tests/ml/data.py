@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Panel, calendar
 from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History
-from bursar.ml.forecast.lineup import default_lineup
+from bursar.ml.forecast.lineup import EXTRAS, default_lineup
 
 START = np.datetime64("2023-01-02T00", "h")
 
@@ -56,11 +58,18 @@ def panel(values: Floats, *, grain: Grain = Grain.DAY) -> Panel:
 
 
 def fresh(name: str) -> Forecaster:
-    """Return a new model of the default line-up by name."""
-    return next(model for model in default_lineup(3, HORIZON, 0) if model.name == name)
+    """Return a new model of the line-up with every extra by name."""
+    return next(model for model in default_lineup(3, HORIZON, 0, tuple(EXTRAS)) if model.name == name)
 
 
 MODELS: dict[str, Callable[[], Forecaster]] = {
-    model.name: partial(fresh, model.name) for model in default_lineup(3, HORIZON, 0)
+    model.name: partial(fresh, model.name) for model in default_lineup(3, HORIZON, 0, tuple(EXTRAS))
 }
-"""Every model of the default line-up, fresh at each call."""
+"""Every model of the line-up with every extra, fresh at each call."""
+
+
+def installed(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test of an extra: skipped where its package is not here, apart where it takes long."""
+    extra = EXTRAS[name]
+    here = pytest.mark.skipif(find_spec(extra.package) is None, reason=f"the extra {extra.install} is not installed")
+    return [here, pytest.mark.slow] if name in {"AutoARIMA", "lstm"} else [here]

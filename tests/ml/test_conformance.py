@@ -7,10 +7,13 @@ from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats
 from bursar.ml.forecast.history import HISTORY_MAX
+from bursar.ml.forecast.lineup import EXTRAS
 from bursar.ml.registry import pack_arrays, unpack_arrays
-from tests.ml.data import HORIZON, MODELS, history, weekly
+from tests.ml.data import HORIZON, MODELS, history, installed, weekly
 
-pytestmark = pytest.mark.parametrize("name", MODELS)
+pytestmark = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=installed(name)) if name in EXTRAS else name for name in MODELS]
+)
 
 
 def predicted(name: str, values: Floats, horizon: int = HORIZON) -> Floats:

@@ -9,7 +9,8 @@ import pytest
 
 from bursar.kernel.errors import Invalid, Unavailable
 from bursar.kernel.period import Grain
-from bursar.ml.forecast.deep import LAYERS, GlobalLstm, forward, lstm_forward
+from bursar.ml.forecast.deep import GlobalLstm
+from bursar.ml.forecast.deep_network import LAYERS, forward, lstm_forward
 from bursar.ml.registry import Arrays, pack_arrays, unpack_arrays
 from tests.ml.data import history, weekly
 

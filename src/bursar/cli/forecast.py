@@ -44,6 +44,7 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
     from bursar.infra.clock import utc_now
     from bursar.infra.fleet import Fleet
     from bursar.kernel.period import Grain
+    from bursar.ml.forecast.lineup import Extras
 
     async def use(house: "House") -> "tuple[list[Done], int]":
         actor = await wiring.local_actor(house, org)
@@ -57,6 +58,7 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
                 horizon=horizon,
                 progress=told,
                 fleet=Fleet(house.settings.engine),
+                extras=Extras.of(house.settings.forecasters),
             )
 
     done, scored = running.in_house(use)

@@ -181,7 +181,20 @@ def _local_checks(settings: "Settings") -> list[Check]:
             f"{usage.free / 1024**3:,.1f} GiB free ({free:.0%})"
             + ("" if room else "; make room or move BURSAR_HOME: below 5 % or 1 GiB imports stop"),
         ),
+        _forecasters(settings),
     ]
+
+
+def _forecasters(settings: "Settings") -> Check:
+    """Tell whether the packages of the forecasters asked for are here."""
+    from bursar.kernel.errors import Invalid
+    from bursar.ml.forecast.lineup import Extras
+
+    try:
+        names = Extras.of(settings.forecasters).names
+    except Invalid as refusal:
+        return "forecasters", False, f"{refusal}. {refusal.fix}"
+    return "forecasters", bool(names) or None, ", ".join(names) or "the house's own; hangs on BURSAR_FORECASTERS"
 
 
 async def _remote_checks(settings: "Settings") -> list[Check]:

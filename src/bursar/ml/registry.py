@@ -54,6 +54,7 @@ class Card:
         baseline: Name of the declared baseline.
         baseline_metrics: The same figures of the baseline.
         seed: Of everything random.
+        notes: What a reader should know of the training.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Card:
     baseline: str
     baseline_metrics: Mapping[str, float]
     seed: int = 0
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Return the card as JSON with sorted keys."""
@@ -87,6 +89,7 @@ class Card:
             facts = json.loads(text)
             facts["format"] = Format(facts["format"])
             facts["window"] = tuple(facts["window"])
+            facts["notes"] = tuple(facts.get("notes", ()))
             return cls(**facts)
         except (ValueError, TypeError, KeyError) as error:
             raise Invalid(f"this is not a model card: {error}") from error

@@ -32,6 +32,7 @@ from bursar.infra.http import Egress, Host
 from bursar.infra.http_hosts import hosts_from
 from bursar.infra.jobs import Job
 from bursar.infra.mail_smtp import Smtp
+from bursar.ml.forecast.lineup import Extras
 from bursar.parts.banking.cash import jobs as cash_jobs
 from bursar.parts.banking.connections import jobs as connections_jobs
 from bursar.parts.banking.connections.service import Feeds
@@ -59,6 +60,7 @@ class Tools:
     prices: Catalogues
     language: LanguageMeans
     feeds: Feeds
+    extras: Extras
 
     def each(self, house: House) -> tuple[object, ...]:
         """Return the tools one by one, as the worker hands them to jobs by type."""
@@ -78,6 +80,7 @@ class Tools:
             self.feeds,
             self.language,
             fleet,
+            self.extras,
             PAID,
             Advisors(lambda db, org: advise(house, org, db=db)),
             *measuring,
@@ -104,7 +107,11 @@ JOBS: tuple[Job, ...] = (
 
 
 def tools(house: House) -> Tools:
-    """Make what jobs and routes need; close ``notices.client`` at the end."""
+    """Make what jobs and routes need; close ``notices.client`` at the end.
+
+    Raises:
+        Invalid: A setting names a language model, a price or a forecaster that cannot be used.
+    """
     settings, keyring = house.settings, keyring_of(house.settings)
     anchors = Anchors(settings.home / "anchors")
     smtp = Smtp.of(settings.smtp_url.get_secret_value()) if settings.smtp_url else None
@@ -124,6 +131,7 @@ def tools(house: House) -> Tools:
         Catalogues(house.prices, catalogues(settings)),
         language_means(settings),
         feeds(house.importer, keyring, settings.bank_feeds),
+        Extras.of(settings.forecasters),
     )
 
 

@@ -19,6 +19,7 @@ from bursar.infra.jobs import Context, Ticket
 from bursar.infra.jobs_tables import run as job_run
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
+from bursar.ml.forecast.lineup import Extras
 from tests.core.identity.house import House, cheap_means
 from tests.core.planning.conftest import bill
 from tests.core.planning.test_forecasts import take
@@ -260,7 +261,7 @@ async def test_the_refresh_job_forecasts_with_the_rights_it_declares(
 ) -> None:
     await take(importer, actor, bill(tmp_path / "bill.csv", date(2026, 5, 1), date(2026, 9, 30)), now=utc_now())
     refresh = next(one for one in JOBS if one.name == "planning.refresh")
-    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake, Fleet: Fleet(), Paid: Paid()})
+    ctx = Context(db, refresh, Ticket(1, 1, 1), tools={Lake: lake, Fleet: Fleet(), Extras: Extras(), Paid: Paid()})
 
     first, second = [await refresh.run(ctx, org=str(actor.org)) for _ in range(2)]
 

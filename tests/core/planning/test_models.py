@@ -30,6 +30,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Unavailable
 from bursar.kernel.period import Grain
 from bursar.ml.calendar import Calendar
+from bursar.ml.forecast.lineup import EXTRAS, Extras
 from bursar.ml.forecast.panel import forecast_panel
 from tests.core.planning.conftest import bill, usual
 from tests.core.planning.doomed import NOW, PARTS, ask, forecast
@@ -105,6 +106,39 @@ async def test_a_model_is_trained_anew_on_drift_and_by_another_version(
 
     assert again.version == 2
     assert said in again.notes[0]
+
+
+async def test_a_model_of_an_optional_package_competes_serves_and_leaves_with_its_setting(
+    db: Database, actor: Actor
+) -> None:
+    pytest.importorskip("statsforecast")
+    own = await forecast(db, actor, Counting(), ask())
+    told = ("AutoARIMA is left out: too much",)
+
+    more = await forecast(db, actor, Counting(), ask(76, extras=("AutoCES",), told=told), NOW + timedelta(days=1))
+    same = await forecast(db, actor, Counting(), ask(77, extras=("AutoCES",), told=told), NOW + timedelta(days=2))
+    less = await forecast(db, actor, Counting(), ask(78), NOW + timedelta(days=3))
+
+    assert [one.version for one in (own, more, same, less)] == [1, 2, 2, 3]
+    assert ["AutoCES" in one.result.models for one in (own, more, same, less)] == [False, True, True, False]
+    assert "forecasters of optional packages were none, are AutoCES" in more.notes[0]
+    assert "forecasters of optional packages were AutoCES, are none" in less.notes[0]
+    async with db.reading(actor) as tx:
+        cards = [one.card for one in await service.listed(tx, actor, name=NAME)]
+    assert [one.parameters.get("forecasters") for one in cards] == [None, ["AutoCES"], None]
+    assert [one.notes for one in cards] == [(), told, ()]
+
+
+async def test_optional_models_give_equal_answers_in_processes_and_on_spark(
+    db: Database, actor: Actor, other_actor: Actor, sail: str
+) -> None:
+    pytest.importorskip("statsforecast")
+    asked = ask(extras=("AutoCES",))
+
+    here = await forecast(db, actor, Counting(processes=2), asked)
+
+    assert "AutoCES" in here.result.models
+    assert_equal(here, await forecast(db, other_actor, Counting(sail), asked))
 
 
 async def test_holidays_and_new_series_need_a_new_training(db: Database, actor: Actor) -> None:
@@ -313,6 +347,30 @@ async def test_a_stored_run_names_its_model_and_forgets_its_parts(
     assert said[:5] == [(0, 11), (0, 11), (3, 11), (7, 11), (11, 11)]
     async with db.reading(actor) as tx:
         assert await tx.scalar(sa.select(sa.func.count()).select_from(part)) == 0
+
+
+async def test_what_an_optional_model_cannot_take_is_left_out_by_name_and_another_lineup_forecasts_anew(
+    db: Database, importer: Importer, lake: Lake, actor: Actor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("statsforecast")
+    await take(importer, actor, bill(tmp_path / "a.csv", FIRST, date(2026, 10, 28)))
+    extras = Extras(("AutoARIMA", "AutoCES"))
+    monkeypatch.setitem(EXTRAS, "AutoARIMA", replace(EXTRAS["AutoARIMA"], values_max=100))
+
+    async def night(which: Extras) -> forecasts.Done:
+        [done] = await forecasts.forecast_all(
+            db, actor, lake=lake, now=NOW, grains=[Grain.DAY], horizon=7, extras=which, fleet=Fleet(processes=1)
+        )
+        return done
+
+    plain, more, again = [await night(one) for one in (Extras(), extras, extras)]
+
+    assert (plain.made, more.made, again.made) == (True, True, False)
+    assert any(note.startswith("AutoARIMA is left out") and "100 values" in note for note in more.run.notes)
+    async with db.reading(actor) as tx:
+        [newest, *_] = await service.listed(tx, actor, name=more.run.model)
+    assert newest.card.parameters["forecasters"] == ["AutoCES"]
+    assert newest.card.notes[0].startswith("AutoARIMA is left out")
 
 
 async def test_a_model_whose_forecasts_fail_is_trained_anew(

@@ -11,6 +11,7 @@ from bursar.infra.fleet import Fleet
 from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
+from bursar.ml.forecast.lineup import Extras
 
 REFRESH = "planning.refresh"
 RIGHTS = ("series:read", "forecast:read", "forecast:write", "budget:read", "finding:write")
@@ -29,8 +30,10 @@ async def refresh(ctx: Context, *, org: str) -> dict[str, int]:
     Safe to run twice and to interrupt: a panel whose data was forecast is left alone, a part of one that was done is not
     done again, scores are replaced by equal ones, a threshold is told once.
     """
-    lake, fleet, paid = ctx.tool(Lake), ctx.tool(Fleet), ctx.tool(Paid)
-    return await refreshed(ctx.db, ctx.actor(org), lake=lake, fleet=fleet, paid=paid, progress=ctx.progress)
+    lake, fleet, extras, paid = ctx.tool(Lake), ctx.tool(Fleet), ctx.tool(Extras), ctx.tool(Paid)
+    return await refreshed(
+        ctx.db, ctx.actor(org), lake=lake, fleet=fleet, extras=extras, paid=paid, progress=ctx.progress
+    )
 
 
 async def refreshed(
@@ -39,12 +42,13 @@ async def refreshed(
     *,
     lake: Lake,
     fleet: Fleet | None = None,
+    extras: Extras = forecasts.NO_EXTRAS,
     paid: Paid = budgets.NOBODY_KNOWS,
     progress: forecasts.Progress = forecasts.silent,
 ) -> dict[str, int]:
     """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
     now = utc_now()
-    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet)
+    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet, extras=extras)
     async with db.writing(actor) as tx:
         told = await budgets.check(tx, actor, lake=lake, now=now, paid=paid)
         await forecasts.forget_old(tx, actor, now=now)

@@ -59,6 +59,10 @@ class Forecaster(ABC):
         if learned:
             raise Invalid(f"{self.name} learns nothing across series")
 
+    def told(self) -> tuple[str, ...]:
+        """Return what a reader should know of the last fit or forecast, in words that follow the model's name."""
+        return ()
+
     def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
         """Return what would have been forecast at each origin.
 
@@ -72,3 +76,24 @@ class Forecaster(ABC):
             conformance suite holds the override equal to this loop.
         """
         return np.stack([self.fit(history.until(origin)).predict(horizon) for origin in origins])
+
+
+class Learner(Forecaster):
+    """Learns across series; what it learned serves later periods too.
+
+    Attributes:
+        retrain: Whether a backtest trains anew at every origin; else once, on what precedes the first.
+    """
+
+    retrain: bool
+
+    def advance(self, history: History) -> Self:
+        """Forecast from the new periods with what was learned."""
+        return self.read(history)
+
+    def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
+        """Train at every origin, or at the first alone; the later ones then forecast with an older model, never a newer."""
+        if self.retrain:
+            return super().backtest(history, origins, horizon)
+        self.fit(history.until(origins[0]))
+        return np.stack([self.read(history.until(origin)).predict(horizon) for origin in origins])

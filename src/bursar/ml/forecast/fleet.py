@@ -32,6 +32,7 @@ class Task:
         seed: Of everything random.
         kept: What :meth:`~bursar.ml.forecast.keeping.Kept.pack` wrote; empty to train.
         baseline: Whether the baseline alone serves.
+        extras: Names of further models that compete in a training.
     """
 
     panel: Panel
@@ -40,6 +41,7 @@ class Task:
     seed: int
     kept: bytes = b""
     baseline: bool = False
+    extras: tuple[str, ...] = ()
 
     def pack(self) -> bytes:
         """Write it as arrays of numbers."""
@@ -58,6 +60,7 @@ class Task:
                 "days": np.concatenate(days) if days else np.empty(0, dtype=np.int64),
                 "day_counts": np.array([len(when) for when in days], dtype=np.int64),
                 "kept": np.frombuffer(self.kept, dtype=np.uint8),
+                "extras": text_array(_SEPARATOR.join(self.extras)),
             }
         )
 
@@ -84,9 +87,10 @@ class Task:
             days = np.split(arrays["days"].astype("datetime64[D]"), cuts)
             events = tuple((name, _dates(when)) for name, when in zip(names, days, strict=False))
             kept = arrays["kept"].tobytes()
+            extras = tuple(name for name in array_text(arrays["extras"]).split(_SEPARATOR) if name)
         except (KeyError, ValueError) as error:
             raise Invalid(f"this is no part of a panel: {error}") from error
-        return cls(panel, horizon, Calendar(country, subdivision, events), seed, kept, bool(baseline))
+        return cls(panel, horizon, Calendar(country, subdivision, events), seed, kept, bool(baseline), extras)
 
 
 def _dates(days: np.ndarray[tuple[int], np.dtype[np.datetime64]]) -> tuple[date, ...]:
@@ -106,7 +110,9 @@ def work(content: bytes) -> bytes:
     if task.kept:
         return Kept(Kept.unpack(task.kept).serve(task.panel, task.calendar, task.seed), {}).pack()
     models = [SeasonalNaive()] if task.baseline else None
-    result, fitted = fit_panel(task.panel, task.horizon, calendar=task.calendar, seed=task.seed, models=models)
+    result, fitted = fit_panel(
+        task.panel, task.horizon, calendar=task.calendar, seed=task.seed, models=models, extras=task.extras
+    )
     return Kept.of(result, fitted).pack()
 
 

@@ -13,7 +13,7 @@ from bursar.kernel.errors import Invalid
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Floats, Ints, calendar
 from bursar.ml.calendar import nearest_holiday
-from bursar.ml.forecast.contract import Forecaster
+from bursar.ml.forecast.contract import Learner
 from bursar.ml.forecast.history import History, fill_gaps, padded
 from bursar.ml.registry import Arrays, booster_from, text_array
 
@@ -143,7 +143,7 @@ def date_features(history: History, horizon: int) -> Floats:
     return np.concatenate((np.stack(columns, axis=1), padded(history.known, width + horizon)), axis=1)
 
 
-class GlobalTrees(Forecaster):
+class GlobalTrees(Learner):
     """LightGBM over all series.
 
     Args:
@@ -188,17 +188,6 @@ class GlobalTrees(Forecaster):
         self.read(history)
         self.model_ = self._train(history)
         return self
-
-    def backtest(self, history: History, origins: tuple[int, ...], horizon: int) -> Floats:
-        """Train at every origin, or at the first alone; the later ones then forecast with an older model, never a newer."""
-        if self.retrain:
-            return super().backtest(history, origins, horizon)
-        self.fit(history.until(origins[0]))
-        return np.stack([self.read(history.until(origin)).predict(horizon) for origin in origins])
-
-    def advance(self, history: History) -> Self:
-        """Forecast from the new periods with the trained model."""
-        return self.read(history)
 
     def learned(self) -> Arrays:
         """Return the booster's text form as bytes; no bytes where the panel was too short to train on."""

@@ -12,7 +12,7 @@ from bursar.ml.calendar import Calendar
 from bursar.ml.conformal import LEVELS
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import SEASONS, fill_gaps, seasonal_scale
-from bursar.ml.forecast.lineup import default_lineup
+from bursar.ml.forecast.lineup import EXTRAS, default_lineup
 from bursar.ml.forecast.panel import ForecastResult, cold_weights, history_of
 from bursar.ml.forecast.serving import Serving
 from bursar.ml.registry import Arrays, array_text, pack_arrays, text_array, unpack_arrays
@@ -52,7 +52,12 @@ class Kept:
         arrays["times"] = one.times.astype(np.int64)
         arrays |= {"origins": np.array(one.origins, dtype=np.int64)}
         arrays |= {"coverage": np.array([one.coverage.get(level, np.nan) for level in LEVELS])}
-        for name, texts in (("keys", one.keys), ("models", one.models), ("baseline", (one.baseline,))):
+        for name, texts in (
+            ("keys", one.keys),
+            ("models", one.models),
+            ("baseline", (one.baseline,)),
+            ("told", one.told),
+        ):
             arrays[name] = text_array(_SEPARATOR.join(texts))
         for model, learned in self.learned.items():
             arrays |= {f"{model}.{name}": array for name, array in learned.items()}
@@ -79,6 +84,9 @@ class Kept:
                 times=arrays["times"].astype("datetime64[h]"),
                 origins=tuple(arrays["origins"].tolist()),
                 coverage={level: share for level, share in known if not np.isnan(share)},
+                told=tuple(one for one in array_text(arrays["told"]).split(_SEPARATOR) if one)
+                if "told" in arrays
+                else (),
             )
         except (KeyError, ValueError, IndexError) as error:
             raise Invalid(f"this is no kept forecast: {error}") from error
@@ -104,7 +112,8 @@ class Kept:
             Invalid: A model of the record is not known to this version of the program.
         """
         horizon = len(self.result.times)
-        lineup = {model.name: model for model in default_lineup(len(panel), horizon, seed)}
+        extras = [name for name in self.result.models if name in EXTRAS]
+        lineup = {model.name: model for model in default_lineup(len(panel), horizon, seed, extras)}
         if set(self.result.models) - set(lineup):
             unknown = ", ".join(sorted(set(self.result.models) - set(lineup)))
             raise Invalid(f"this version knows no model {unknown}", "Train anew: `bursar forecast --all`.")
@@ -177,6 +186,7 @@ def joined(results: Sequence[ForecastResult], keys: Sequence[str]) -> ForecastRe
         keys=tuple(keys),
         models=names,
         tried_after=tried_after,
+        told=tuple(dict.fromkeys(said for one in results for said in one.told)),
         weights=weights[order],
         coverage={level: share for level in LEVELS if (share := _share(results, level)) is not None},
         **figures,

@@ -59,6 +59,7 @@ class ForecastResult:
         last: Start of the last period of history.
         tried: Shape (n, h): what the mix would have forecast at ``tried_after``; NaN where nothing could be tried.
         tried_after: Start of the last period before the last backtest origin; NaT where nothing could be tried.
+        told: What models say of their training or fit, each after its name.
     """
 
     keys: tuple[str, ...]
@@ -80,6 +81,7 @@ class ForecastResult:
     last: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT"))
     tried: Floats = field(default_factory=lambda: np.empty((0, 0)))
     tried_after: np.datetime64 = field(default_factory=lambda: np.datetime64("NaT"))
+    told: tuple[str, ...] = ()
 
     def served_by(self, row: int) -> str:
         """Return the names and weights that serve series ``row`` as text, heaviest first."""
@@ -97,6 +99,7 @@ def forecast_panel(
     seed: int = 0,
     windows: int = 0,
     models: Sequence[Forecaster] | None = None,
+    extras: Sequence[str] = (),
 ) -> ForecastResult:
     """Forecast every series of a panel.
 
@@ -108,6 +111,7 @@ def forecast_panel(
         seed: Of everything random; the same panel and seed give the same answer.
         windows: Backtest origins, at least 3; 0 leaves it to the line-up.
         models: The line-up; the default one when not given. It must contain the baseline.
+        extras: Names of further models that compete in the default line-up, see :data:`~bursar.ml.forecast.lineup.EXTRAS`.
 
     Returns:
         Finite numbers for every series and period.
@@ -116,7 +120,7 @@ def forecast_panel(
         Invalid: No series, a series without a single number, an infinite value, a horizon out of range.
         TooLarge: More than ``CALL_SERIES_MAX`` series.
     """
-    return fit_panel(panel, horizon, calendar=calendar, seed=seed, windows=windows, models=models)[0]
+    return fit_panel(panel, horizon, calendar=calendar, seed=seed, windows=windows, models=models, extras=extras)[0]
 
 
 def fit_panel(
@@ -127,6 +131,7 @@ def fit_panel(
     seed: int = 0,
     windows: int = 0,
     models: Sequence[Forecaster] | None = None,
+    extras: Sequence[str] = (),
 ) -> tuple[ForecastResult, tuple[Forecaster, ...]]:
     """Forecast like :func:`forecast_panel`, and return the fitted models for :class:`~bursar.ml.forecast.serving.Serving`."""
     _refuse(panel, horizon)
@@ -134,7 +139,7 @@ def fit_panel(
     unit = mean_where(np.abs(history.values), 1)
     unit = np.where(unit > 0, unit, 1.0)
     scaled = replace(history, values=history.values / unit[:, None])
-    lineup = tuple(models) if models is not None else default_lineup(len(panel), horizon, seed)
+    lineup = tuple(models) if models is not None else default_lineup(len(panel), horizon, seed, extras)
     tries = windows or (default_windows(len(panel), len(history.times), horizon) if models is None else WINDOWS)
     origins = rolling_origins(len(history.times), history.season, horizon, windows=tries)
     record = run_backtest(scaled, lineup, origins, horizon) if origins else None
@@ -144,7 +149,13 @@ def fit_panel(
     choice, cold = _choose(scaled, record, names)
     mean = mix(ahead, choice.weights)
     mean = np.where(np.isnan(mean), ahead[names.index(BASELINE)], mean)
-    return _result(panel, scaled, unit, mean, choice, cold, trials), lineup
+    result = _result(panel, scaled, unit, mean, choice, cold, trials)
+    return replace(result, told=told_by(lineup)), lineup
+
+
+def told_by(models: Sequence[Forecaster]) -> tuple[str, ...]:
+    """Return what models say of their last fit or forecast, each after its name."""
+    return tuple(f"{model.name}: {said}" for model in models for said in model.told())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from bursar.ml.calendar import Bools, Calendar, near_effects, turn_of_year
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History
 from bursar.ml.forecast.naive import SeasonalNaive, mean_where
-from bursar.ml.forecast.panel import ForecastResult, history_of, unusual_periods
+from bursar.ml.forecast.panel import ForecastResult, history_of, told_by, unusual_periods
 from bursar.ml.forecast.select import mix
 
 WEIGHT_LEAST = 0.02
@@ -120,6 +120,7 @@ class Serving:
             lower95=band(old.lower95),
             upper95=band(old.upper95),
             last=history.times[-1],
+            told=tuple(dict.fromkeys((*old.told, *told_by(self.models)))),
         )
 
 

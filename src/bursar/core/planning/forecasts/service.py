@@ -27,6 +27,7 @@ from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.period import Grain
 from bursar.kernel.trace import AskedFigure
+from bursar.ml.forecast.lineup import Extras
 
 __all__ = [
     "Answer",
@@ -52,6 +53,9 @@ KEEP_VALUES = timedelta(days=500)
 
 GIVEN_AT_ONCE = 2
 """Forecasts of sent numbers computed at the same time in one process; others wait."""
+
+NO_EXTRAS = Extras()
+"""The house's own models alone."""
 
 _POOL = ThreadPoolExecutor(GIVEN_AT_ONCE, thread_name_prefix="forecast")
 
@@ -84,6 +88,7 @@ async def forecast_all(
     progress: Progress = silent,
     fleet: Fleet | None = None,
     drifted: Mapping[str, str] = MappingProxyType({}),
+    extras: Extras = NO_EXTRAS,
 ) -> list[Done]:
     """Forecast every series of the organisation and store what was predicted.
 
@@ -100,6 +105,7 @@ async def forecast_all(
         progress: Awaited with series done, series in all, and what comes next.
         fleet: Where it is computed; by default the processors of this machine.
         drifted: Why a model is out of date, by its name; it is trained anew.
+        extras: Models of optional packages that compete too, on panels that they can take.
 
     Returns:
         One entry for each panel.
@@ -130,16 +136,19 @@ async def forecast_all(
 
         await progress(before, total, note)
         means = Means(db, actor, fleet or Fleet(), now, step)
-        out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted))
+        out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted, extras))
         before += len(panel)
     await progress(total, total, "")
     return out
 
 
-async def _forecast(means: Means, tree: Hierarchy, horizon: int, planned: Planned, drifted: Mapping[str, str]) -> Done:
+async def _forecast(
+    means: Means, tree: Hierarchy, horizon: int, planned: Planned, drifted: Mapping[str, str], extras: Extras
+) -> Done:
     """Forecast one panel outside of any transaction, then store it in one."""
     db, actor, panel = means.db, means.actor, tree.panel
-    hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned)
+    entering, left_out = extras.entering(len(panel), int(panel.lengths.max()))
+    hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned, entering)
     async with db.reading(actor) as tx:
         found = await _known(tx, tree, horizon, hash_)
     if found is not None:
@@ -147,7 +156,8 @@ async def _forecast(means: Means, tree: Hierarchy, horizon: int, planned: Planne
     name = models.model_name(tree.source, panel.grain, panel.currency, horizon)
     calendar, told = calendars.calendar_of(planned, panel.currency)
     window = panel.starts.min().astype("datetime64[D]").astype(object), tree.last_day
-    ask = Ask(name, panel, horizon, calendar, stored.SEED, hash_, bursar.__version__, window, drifted.get(name, ""))
+    drift, version = drifted.get(name, ""), bursar.__version__
+    ask = Ask(name, panel, horizon, calendar, stored.SEED, hash_, version, window, drift, entering, left_out)
     outcome = await models.forecast(means, ask)
     made = await asyncio.to_thread(stored.make, tree, outcome.result, planned)
     run = Run(
@@ -170,7 +180,7 @@ async def _forecast(means: Means, tree: Hierarchy, horizon: int, planned: Planne
         made.coverage95,
         outcome.model,
         outcome.version,
-        (*outcome.notes, *told),
+        (*outcome.notes, *left_out, *told),
     )
     async with db.writing(actor) as tx:
         fresh = await store.put(tx, run, made.values)

@@ -28,6 +28,9 @@ AGE_MAX = {Grain.DAY: timedelta(days=7), Grain.WEEK: timedelta(days=28), Grain.M
 NEW_SHARE_MAX = 0.2
 """Also when more than this share of the series was not there at the training."""
 
+LINEUP = "forecasters"
+"""Parameter with the models of optional packages that competed; absent where none did."""
+
 WORSE_MAX = 1.05
 """A new training whose error is more than this many times the serving one's does not replace it."""
 
@@ -46,6 +49,8 @@ class Ask:
         code_version: Of the program.
         window: First and last day of the data.
         drift: Why the serving model is held to be out of date; empty while it is not.
+        extras: Names of models of optional packages that compete too.
+        told: What to say on the card of those that do not.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Ask:
     code_version: str
     window: tuple[date, date]
     drift: str = ""
+    extras: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +128,15 @@ def model_name(source: str, grain: Grain, currency: str, horizon: int) -> str:
 
 
 def parameters(ask: Ask) -> dict[str, Any]:
-    """Return what a training depends on besides data, code and seed; another calendar needs another training."""
+    """Return what a training depends on besides data, code and seed; another calendar or line-up needs another training."""
     known = ask.calendar
-    return {
+    made: dict[str, Any] = {
         "horizon": ask.horizon,
         "country": known.country,
         "subdivision": known.subdivision,
         "events": [name for name, _ in known.events],
     }
+    return made | ({LINEUP: list(ask.extras)} if ask.extras else {})
 
 
 def why_train(ask: Ask, card: Card | None, tried_at: datetime | None, keys: Sequence[str], now: datetime) -> str:
@@ -145,9 +153,12 @@ def why_train(ask: Ask, card: Card | None, tried_at: datetime | None, keys: Sequ
         return "no kept model can serve"
     new = 1 - len(set(keys) & set(ask.panel.keys)) / len(ask.panel)
     age = AGE_MAX[ask.panel.grain]
+    had, has = dict(card.parameters), parameters(ask)
+    were, are = (", ".join(one.pop(LINEUP, ())) or "none" for one in (had, has))
     reasons = {
         f"it was trained by version {card.code_version}": card.code_version != ask.code_version,
-        "holidays or events changed": dict(card.parameters) != parameters(ask),
+        "holidays or events changed": had != has,
+        f"forecasters of optional packages were {were}, are {are}": were != are,
         f"{new:.0%} of the series are new to it": new > NEW_SHARE_MAX,
         f"the newest training is older than {age.days} days": tried_at is None or now - tried_at > age,
         ask.drift: bool(ask.drift),
@@ -178,6 +189,7 @@ def card_of(ask: Ask, result: ForecastResult, content: bytes, *, version: int, n
         result.baseline,
         {METRIC: mean(result.baseline_error)},
         ask.seed,
+        (*result.told, *ask.told),
     )
 
 
@@ -241,8 +253,8 @@ def may_replace(new: Card, old: Card | None, held: Contest | None, *, drift: str
     """Tell whether a new training may take the place of the serving one, if it beats its baseline.
 
     Both are compared where both were tried unseen; before a season of such periods has passed, by error over baseline
-    on their own windows. After a drift, or when holidays or events changed, the record of the old one says nothing and
-    the new one may.
+    on their own windows. After a drift, or when holidays, events or the line-up changed, the record of the old one says
+    nothing and the new one may.
     """
     if old is None or drift or dict(old.parameters) != dict(new.parameters):
         return True

@@ -161,7 +161,7 @@ async def forecast(means: Means, ask: Ask) -> Outcome:
         else:
             notes.append(said)
             if found is not None:
-                return replace(found, notes=tuple(notes))
+                return replace(found, notes=(*notes, *found.result.told))
     if parts is not None and served.card is not None:
         try:
             return await _served(means, ask, parts, served.card, notes)
@@ -231,11 +231,12 @@ async def _served(means: Means, ask: Ask, parts: Parts, card: Card, notes: Seque
     cut = [(kept, rows) for kept, rows in zip(parts.packed, work.cut(ask.panel, parts.kept), strict=True) if rows]
     made, works = await _computed(means, ask, [_task(ask, rows, kept=kept) for kept, rows in cut])
     said = f"version {card.version} serves, trained on {card.window[0]} to {card.window[1]}"
-    return Outcome(_whole(ask, made), card.name, card.version, (*notes, said), works)
+    result = _whole(ask, made)
+    return Outcome(result, card.name, card.version, (*notes, said, *result.told), works)
 
 
 def _task(ask: Ask, rows: Sequence[int], *, kept: bytes = b"", baseline: bool = False) -> Task:
-    return Task(work.chosen(ask.panel, rows), ask.horizon, ask.calendar, ask.seed, kept, baseline)
+    return Task(work.chosen(ask.panel, rows), ask.horizon, ask.calendar, ask.seed, kept, baseline, ask.extras)
 
 
 def _whole(ask: Ask, made: Sequence[bytes]) -> ForecastResult:

@@ -50,6 +50,7 @@ class CardOut(Out):
     baseline: str
     baseline_metrics: dict[str, float]
     seed: int
+    notes: Annotated[list[str], "How models of optional packages were trained, and which took no part."]
 
 
 class ModelOut(Out):
@@ -144,6 +145,7 @@ def _training(one: Listed, use: Mapping[tuple[str, int], Use]) -> ModelOut:
             baseline=card.baseline,
             baseline_metrics=dict(card.baseline_metrics),
             seed=card.seed,
+            notes=list(card.notes),
         ),
     )
 

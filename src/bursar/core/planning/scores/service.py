@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from bursar.core.findings import service as findings
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.rules.stored import last_day
-from bursar.core.planning.forecasts.service import Done, Progress
+from bursar.core.planning.forecasts.service import NO_EXTRAS, Done, Progress
 from bursar.core.planning.models import service as kept
 from bursar.core.planning.scores import rules, store
 from bursar.core.planning.scores.rules import EVERY, Line, Precision, Record
@@ -20,6 +20,7 @@ from bursar.infra.lake import Lake
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import NotFound
 from bursar.kernel.period import Grain
+from bursar.ml.forecast.lineup import Extras
 
 __all__ = [
     "EVERY",
@@ -141,6 +142,7 @@ async def renew(
     horizon: int | None = None,
     progress: Progress = forecasts.silent,
     fleet: Fleet | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> tuple[list[Done], int]:
     """Score what is over, then forecast every series; kept models that did not hold are trained anew.
 
@@ -155,6 +157,7 @@ async def renew(
         horizon: Periods ahead; by default those of the calendar.
         progress: Awaited with series done, series in all, and what comes next.
         fleet: Where forecasts are computed.
+        extras: Models of optional packages that compete too.
 
     Returns:
         One entry for each panel, and the runs scored.
@@ -171,6 +174,7 @@ async def renew(
         horizon=horizon,
         progress=progress,
         fleet=fleet,
+        extras=extras,
         drifted=reasons,
     )
     return done, scored

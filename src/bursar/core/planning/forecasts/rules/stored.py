@@ -139,11 +139,12 @@ def amount_of(units: int) -> Decimal:
     return Decimal(units).scaleb(-PLACES)
 
 
-def data_hash(tree: Hierarchy, horizon: int, planned: Planned) -> str:
+def data_hash(tree: Hierarchy, horizon: int, planned: Planned, extras: Sequence[str] = ()) -> str:
     """Return the SHA-256 of everything a forecast depends on besides the code and the kept model."""
     panel = tree.panel
     digest = hashlib.sha256()
     head = f"{tree.source}\0{panel.grain}\0{panel.currency}\0{horizon}\0{SEED}\0{planned.digest()}\0".encode()
+    head += "".join(f"{name}\0" for name in extras).encode()
     for part in (head, "\0".join(panel.keys).encode(), panel.starts.tobytes(), panel.indptr.tobytes()):
         digest.update(part)
     digest.update(panel.values.tobytes())
