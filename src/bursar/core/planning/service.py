@@ -17,6 +17,7 @@ from bursar.core.planning.policy import service as policies
 from bursar.core.planning.policy.service import Policy
 from bursar.core.planning.rules import alerts as rules
 from bursar.core.planning.rules.feedback import Said, Verdict, known, learned
+from bursar.core.planning.rules.floods import few
 from bursar.core.planning.rules.series import KEY_SEPARATOR, dense, first_days
 from bursar.core.planning.series import service as series_
 from bursar.core.planning.series.rules import COST, leaves, part_expressions, usage_rows
@@ -61,7 +62,10 @@ async def cost_series(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> Cos
 
 
 async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> list[Finding]:
-    """Scan every cost series; return one finding for each change that matters, with the children that explain it."""
+    """Scan every cost series; return one finding for each change that matters, with the children that explain it.
+
+    Of a flood of changes only the dearest are told each: see :func:`~bursar.core.planning.rules.floods.few`.
+    """
     actor.must("anomaly:read")
     series = await cost_series(tx, actor, lake=lake, now=now)
     verdicts = await said(tx, actor)
@@ -75,8 +79,10 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
         told = {AlertKind.VANISHED, AlertKind.CANCELLING}
         alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned, policy.rules())
         chosen = [alert for alert in alerts if alert.impact > 0 or alert.kind in told]
-        found += await _told(tx, actor, series, panel, chosen, policy)
-    return [one for one in found if not known(one, verdicts)]
+        changes = await _told(tx, actor, series, panel, chosen, policy)
+        judged = {(f"series:{one.key}", one.kind, one.first) for one in verdicts}
+        found += few([one for one in changes if not known(one, verdicts)], judged)
+    return found
 
 
 async def said(tx: Tx, actor: Actor) -> list[Verdict]:
