@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bursar.kernel.money import Money, allocate, decimal_from, exponent
+from bursar.kernel.money import Money, allocate, decimal_from, exponent, magnitude
 
 weights = st.lists(st.integers(0, 10**6), min_size=1, max_size=30).filter(any)
 
@@ -24,6 +24,14 @@ def test_allocate_is_within_one_minor_unit_of_the_exact_share(minor: int, shares
 
     for part, share in zip(parts, shares, strict=True):
         assert abs(part.minor - Decimal(minor) * share / sum(shares)) < 1
+
+
+@pytest.mark.parametrize(
+    ("currency", "power"),
+    [("EUR", 0), ("USD", 0), ("KWD", 0), ("SEK", 1), ("JPY", 2), ("KRW", 3), ("VND", 4), ("XYZ", 0)],
+)
+def test_a_magnitude_says_how_many_units_a_euro_costs(currency: str, power: int) -> None:
+    assert magnitude(currency) == power
 
 
 @pytest.mark.parametrize("shares", [[], [0, 0], [-1, 2]])

@@ -21,15 +21,23 @@ def anomalies() -> None:
 
 @anomalies.command()
 @click.option("--false-alerts", type=float, default=None, help="False alerts allowed in 100 series and 30 days.")
-@click.option("--money", default=None, metavar="AMOUNT", help="Smallest impact told, in the currency of the bill.")
+@click.option("--money", default=None, metavar="AMOUNT", help="Smallest impact told.")
 @click.option("--percent", type=float, default=None, help="Smallest impact told, in % of what was expected.")
+@click.option("--currency", default=None, metavar="CODE", help="Of that amount; '' for any of about a euro's size.")
 @json_option
 @org_option
-def policy(false_alerts: float | None, money: str | None, percent: float | None, as_json: bool, org: str | None) -> int:
+def policy(
+    false_alerts: float | None,
+    money: str | None,
+    percent: float | None,
+    currency: str | None,
+    as_json: bool,
+    org: str | None,
+) -> int:
     """Show alert budget and floors, or state them; the next scan keeps to them.
 
     \b
-    bursar anomalies policy --false-alerts 5 --money 100 --percent 10
+    bursar anomalies policy --false-alerts 5 --money 100 --currency EUR --percent 10
     """  # noqa: D301  click's mark for text that is not re-wrapped
     from bursar.core.planning.policy import service
     from bursar.infra.clock import utc_now
@@ -40,6 +48,8 @@ def policy(false_alerts: float | None, money: str | None, percent: float | None,
         "percent_floor": None if percent is None else percent / 100,
     }
     stated = {name: value for name, value in stated.items() if value is not None}
+    if currency is not None:
+        stated["currency"] = currency.upper() or None
 
     async def ask(tx: "Tx", actor: "Actor") -> service.Policy:
         kept = await service.get(tx, actor)

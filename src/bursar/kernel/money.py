@@ -33,6 +33,15 @@ _EXPONENTS: dict[str, int] = dict.fromkeys(
 ) | dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3)
 """ISO 4217 minor-unit exponents other than 2."""
 
+_MAGNITUDES = {
+    1: "AED BRL BWP CNY CZK DKK GTQ HKD ILS MAD MDL MXN MYR NAD NOK PEN PLN QAR RON SAR SEK TND UYU ZAR ZMW",
+    2: "AFN ALL BDT DOP DZD EGP ETB INR ISK JMD JPY KES KGS MKD MUR NIO NPR PHP RSD RUB THB TRY TWD UAH XPF",
+    3: "AMD ARS CLP CRC DJF HUF IQD KMF KRW KZT LKR MMK MWK NGN PKR RWF TZS XAF XOF YER",
+    4: "BIF COP GNF IDR KHR LAK MGA MNT PYG SLL UGX UZS VND",
+    5: "IRR LBP",
+}
+"""Currencies by the power of ten, rounded on the scale of logarithms, of how many units a euro cost in 2026; 0 for others."""
+
 _AMOUNT = re.compile(r"[+-]?(\d{1,38}(\.\d{0,38})?|\.\d{1,38})([eE][+-]?\d{1,2})?", re.ASCII)
 """The form of an amount; checked before ``Decimal`` because an exponent of 9999999 would hang later."""
 
@@ -48,6 +57,11 @@ PLACES_MAX = 15
 def exponent(currency: str) -> int:
     """Return the number of decimal places of ``currency`` (ISO 4217): 2 unless listed otherwise."""
     return _EXPONENTS.get(currency, 2)
+
+
+def magnitude(currency: str) -> int:
+    """Return the power of ten of how many units of a currency a euro costs: 2 for yen; 0 for euro, dollar, or unknown."""
+    return next((power for power, codes in _MAGNITUDES.items() if currency in codes.split()), 0)
 
 
 def plainly(amount: Decimal, currency: str) -> str:

@@ -59,13 +59,35 @@ def test_forecast_makes_shows_and_repeats_nothing(home: Path) -> None:
 @pytest.mark.timeout(300)
 def test_the_alert_policy_is_shown_and_stated_in_part(home: Path) -> None:
     usual = bursar(home, "anomalies", "policy", "--json")
-    stated = bursar(home, "anomalies", "policy", "--false-alerts", "5", "--percent", "10")
-    wrong = [bursar(home, "anomalies", "policy", *words) for words in (["--false-alerts", "nan"], ["--money", "lots"])]
+    stated = bursar(home, "anomalies", "policy", "--false-alerts", "5", "--percent", "10", "--currency", "eur")
+    wrong = [
+        bursar(home, "anomalies", "policy", *words)
+        for words in (["--false-alerts", "nan"], ["--money", "lots"], ["--currency", "euro"])
+    ]
     kept = bursar(home, "anomalies", "policy", "--json")
     nobody = bursar(home, "anomalies", "judge", "F999", "noise")
 
-    assert json.loads(usual.stdout) == {"false_alerts": 1.0, "money_floor": "20.00", "percent_floor": 0.2}
-    assert stated.stdout.split() == ["false_alerts", "5.0", "money_floor", "20.00", "percent_floor", "0.1"]
-    assert [(one.returncode, "Traceback" in one.stderr) for one in wrong] == [(1, False)] * 2
-    assert json.loads(kept.stdout) == {"false_alerts": 5.0, "money_floor": "20.00", "percent_floor": 0.1}
+    assert json.loads(usual.stdout) == {
+        "false_alerts": 1.0,
+        "money_floor": "20.00",
+        "percent_floor": 0.2,
+        "currency": None,
+    }
+    assert stated.stdout.split() == [
+        "false_alerts",
+        "5.0",
+        "money_floor",
+        "20.00",
+        "percent_floor",
+        "0.1",
+        "currency",
+        "EUR",
+    ]
+    assert [(one.returncode, "Traceback" in one.stderr) for one in wrong] == [(1, False)] * 3
+    assert json.loads(kept.stdout) == {
+        "false_alerts": 5.0,
+        "money_floor": "20.00",
+        "percent_floor": 0.1,
+        "currency": "EUR",
+    }
     assert (nobody.returncode, "F999" in nobody.stderr) == (1, True)

@@ -14,7 +14,6 @@ from bursar.core.intake import service as intake
 from bursar.core.planning.calendars import service as calendars
 from bursar.core.planning.calendars.service import Planned
 from bursar.core.planning.policy import service as policies
-from bursar.core.planning.policy.service import Policy
 from bursar.core.planning.rules import alerts as rules
 from bursar.core.planning.rules.feedback import Said, Verdict, known, learned
 from bursar.core.planning.rules.floods import few
@@ -71,15 +70,16 @@ async def cost_anomalies(tx: Tx, actor: Actor, *, lake: Lake, now: datetime) -> 
     verdicts = await said(tx, actor)
     planned = await calendars.get(tx, replace(actor, rights=frozenset({"forecast:read"})))
     policy = await policies.get(tx, actor)
+    floors = await policies.floors(tx, actor, policy=policy, currencies=sorted(series.panels), now=now)
     found: list[Finding] = []
     for whole in series.panels.values():
         panel = dense(whole)
         if panel is None:
             continue
         told = {AlertKind.VANISHED, AlertKind.CANCELLING}
-        alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned, policy.rules())
+        alerts = await asyncio.to_thread(_scanned, panel, verdicts, planned, policy.rules(floors[panel.currency]))
         chosen = [alert for alert in alerts if alert.impact > 0 or alert.kind in told]
-        changes = await _told(tx, actor, series, panel, chosen, policy)
+        changes = await _told(tx, actor, series, panel, chosen, policy.told(floors[panel.currency]))
         judged = {(f"series:{one.key}", one.kind, one.first) for one in verdicts}
         found += few([one for one in changes if not known(one, verdicts)], judged)
     return found
@@ -131,7 +131,7 @@ def _still_silent(panel: Panel, alert: Alert) -> bool:
 
 
 async def _told(
-    tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert], policy: Policy
+    tx: Tx, actor: Actor, series: CostSeries, panel: Panel, alerts: Sequence[Alert], under: str
 ) -> list[Finding]:
     """Return the findings of the alerts of one panel; the rows behind all of them are read in two passes."""
     if not alerts:
@@ -164,7 +164,7 @@ async def _told(
             children=children,
             rows=rows,
             rows_total=total,
-            under=str(policy),
+            under=under,
         )
         found.append(finding)
     return found

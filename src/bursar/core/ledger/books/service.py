@@ -184,6 +184,22 @@ class Revaluation:
     missing: Sequence[str]
 
 
+async def rates_into(
+    tx: Tx, actor: Actor, *, into: str, currencies: Sequence[str], on: date, known_at: datetime
+) -> dict[str, Rate]:
+    """Return what one of each currency costs in ``into`` at the latest rate known by then; none is there for one without.
+
+    Raises:
+        Invalid: ``into`` is no currency code.
+    """
+    actor.must("ledger:read")
+    check_currency(into)
+    found = (
+        await account_store.rates(tx, into=into, currencies=currencies, day=on, known_at=known_at) if currencies else []
+    )
+    return {row.currency: reports.rate_of(*tuple(row)) for row in found}
+
+
 async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: datetime) -> Revaluation:
     """Return what every balance at the end of ``on`` is worth in ``into`` at the latest rates known, taken either way round.
 
@@ -194,8 +210,7 @@ async def revalue(tx: Tx, actor: Actor, *, on: date, into: str, known_at: dateti
     check_currency(into)
     lines = await store.lines(tx, until=on, known_at=known_at)
     foreign = sorted({line.currency for line in lines} - {into})
-    found = await account_store.rates(tx, into=into, currencies=foreign, day=on, known_at=known_at) if foreign else []
-    rates = {row.currency: reports.rate_of(*tuple(row)) for row in found}
+    rates = await rates_into(tx, actor, into=into, currencies=foreign, on=on, known_at=known_at)
     worth = {
         line.account: line.balance
         if line.currency == into

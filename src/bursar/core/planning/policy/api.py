@@ -31,7 +31,7 @@ class AlertPolicyIn(In):
         Field(
             pattern=r"^[0-9]{1,12}(\.[0-9]{1,2})?$",
             max_length=15,
-            description="Smallest impact that is told, in major units of the currency of the bill.",
+            description="Smallest impact that is told, in major units of `currency`.",
             examples=["20.00"],
         ),
     ]
@@ -45,14 +45,27 @@ class AlertPolicyIn(In):
             examples=[0.2],
         ),
     ]
+    currency: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Z]{3}$",
+            description="Of the money floor, ISO 4217. A bill in another currency is held to it at the latest exchange rate"
+            " known, else by order of magnitude; null takes the number for every currency of about a euro's size.",
+            examples=["EUR"],
+        ),
+    ] = None
 
 
 class AlertPolicyOut(Out):
-    """False alerts allowed in 100 series and 30 days; smallest impact told, in money and as a share of the expected."""
+    """False alerts allowed in 100 series and 30 days; smallest impact told, in money and as a share of the expected.
+
+    ``currency`` is that of the money floor; null where the number holds for every currency of about a euro's size.
+    """
 
     false_alerts: float
     money_floor: str
     percent_floor: float
+    currency: str | None
 
 
 def _out(policy: Policy) -> AlertPolicyOut:
@@ -69,6 +82,6 @@ async def show_anomaly_policy(db: TheDb, actor: As) -> AlertPolicyOut:
 @r.put("/v1/anomalies/policy", right="forecast:write")
 async def set_anomaly_policy(body: AlertPolicyIn, db: TheDb, actor: As) -> AlertPolicyOut:
     """Replace alert budget and floors; the next scan keeps to them, and every anomaly says what it was told under."""
-    wanted = Policy(body.false_alerts, Decimal(body.money_floor), body.percent_floor)
+    wanted = Policy(body.false_alerts, Decimal(body.money_floor), body.percent_floor, body.currency)
     async with db.writing(actor) as tx:
         return _out(await service.put(tx, actor, wanted=wanted, now=utc_now()))

@@ -13,7 +13,7 @@ from bursar.infra.db import Tx
 async def get(tx: Tx) -> Policy:
     """Return the organisation's own policy, or the usual one."""
     row = await tx.one(sa.select(table).where(tx.own(table)))
-    return Policy(row.false_alerts, row.money_floor, row.percent_floor) if row else Policy()
+    return Policy(row.false_alerts, row.money_floor, row.percent_floor, row.money_currency) if row else Policy()
 
 
 async def put(tx: Tx, policy: Policy, *, by: str, now: datetime) -> None:
@@ -22,6 +22,7 @@ async def put(tx: Tx, policy: Policy, *, by: str, now: datetime) -> None:
         "false_alerts": policy.false_alerts,
         "money_floor": policy.money_floor,
         "percent_floor": policy.percent_floor,
+        "money_currency": policy.currency,
         "changed_at": now,
         "changed_by": by,
     }
