@@ -1,5 +1,6 @@
 """A fleet of daily series: choose by three windows, forecast with intervals; the time of one refresh; Prophet beside it.
 
+On a CUDA device the LSTM: windows trained a second, and the fleet trained and forecast; not measured where there is none.
 The series are drawn with a fixed seed: weekly and yearly seasons, drift, level shifts, spikes and gaps.
 ``python -m benchmarks.forecast_speed``
 """
@@ -20,7 +21,9 @@ from benchmarks._figures import Figure, arguments, figure, finish, table
 from bursar.kernel.period import Grain
 from bursar.kernel.series import Panel
 from bursar.ml.calendar import Calendar
-from bursar.ml.forecast.panel import fit_panel
+from bursar.ml.forecast.deep import GlobalLstm
+from bursar.ml.forecast.deep_training import BATCH, BATCH_CUDA
+from bursar.ml.forecast.panel import fit_panel, history_of
 from bursar.ml.forecast.serving import Serving
 
 Floats = NDArray[np.float64]
@@ -32,6 +35,13 @@ SECONDS_MAX = 60.0
 REFRESH_MS_MAX = 5.0
 PROPHET_SERIES = 5
 PROPHET_RATIO = 20.0
+LSTM_CONTEXT, LSTM_HORIZON, LSTM_HIDDEN = 112, 56, 64
+LSTM_STEPS = {"cuda": (100, 1_100), "cpu": (10, 40)}
+WINDOWS_PER_S = 800_000.0
+LSTM_SECONDS_MAX = 40.0
+UNKNOWN = "not measured here"
+
+Rows = list[tuple[object, ...]]
 
 
 def fleet(series: int, length: int, seed: int = 0) -> Floats:
@@ -89,6 +99,50 @@ def prophet_seconds(values: Floats) -> float | None:
     return spent / PROPHET_SERIES
 
 
+def lstm_windows_per_s(panel: Panel, device: str, batch: int) -> tuple[float, str]:
+    """Return windows trained a second, and how: from two trainings, so that neither set-up nor capture counts."""
+    history = history_of(panel, LSTM_HORIZON, Calendar("DE"))
+    seconds = []
+    for steps in (LSTM_STEPS[device][0], *LSTM_STEPS[device]):  # the first warms up
+        model = GlobalLstm(
+            horizon=LSTM_HORIZON,
+            context=LSTM_CONTEXT,
+            hidden=LSTM_HIDDEN,
+            members=1,
+            steps=steps,
+            batch=batch,
+            device=device,
+        )
+        began = time.perf_counter()
+        model.fit(history)
+        seconds.append(time.perf_counter() - began)
+    few, many = LSTM_STEPS[device]
+    return (many - few) * batch / (seconds[2] - seconds[1]), str(model.trained_)
+
+
+def lstm(panel: Panel) -> tuple[Rows, list[Figure]]:
+    """Return what is measured of the LSTM, on a CUDA device where there is one, and on a processor to know."""
+    speed, whole = f"LSTM: windows a second, {BATCH_CUDA:,} a step, on CUDA", "LSTM: trained and forecast, on CUDA"
+    try:
+        import torch
+    except ImportError:
+        return [(speed, len(panel), UNKNOWN, "1/s"), (whole, len(panel), UNKNOWN, "s")], []
+    per_s, how = lstm_windows_per_s(panel, "cpu", BATCH)
+    rows: Rows = [(f"LSTM: windows a second, {BATCH} a step, {how}", len(panel), per_s, "1/s")]
+    if not torch.cuda.is_available():
+        return [*rows, (speed, len(panel), UNKNOWN, "1/s"), (whole, len(panel), UNKNOWN, "s")], []
+    per_s, how = lstm_windows_per_s(panel, "cuda", BATCH_CUDA)
+    began = time.perf_counter()
+    ahead = GlobalLstm(horizon=HORIZON).fit(history_of(panel, HORIZON, Calendar("DE"))).predict(HORIZON)
+    seconds = time.perf_counter() - began
+    assert np.isfinite(ahead).all()
+    rows += [(f"{speed}: {how}", len(panel), per_s, "1/s"), (whole, len(panel), seconds, "s")]
+    figures = [figure(speed, per_s, "1/s", target=WINDOWS_PER_S, better="higher")]
+    if len(panel) == SERIES:
+        figures.append(figure(f"{SERIES:,} series: {whole}", seconds, "s", target=LSTM_SECONDS_MAX, better="lower"))
+    return rows, figures
+
+
 def main() -> None:
     """Print the table and the figures."""
     quick = arguments(__doc__).quick
@@ -133,7 +187,8 @@ def main() -> None:
                 "Prophet's processor time over ours, per series", ratio, "ratio", target=PROPHET_RATIO, better="higher"
             )
         )
-    table(rows, head=("what", "series", "value", "unit"))
+    more, judged = lstm(panel)
+    table([*rows, *more], head=("what", "series", "value", "unit"))
     scaled = cpu / CORES * (SERIES / len(panel) if quick else 1.0)
     finish(
         figure(
@@ -143,7 +198,7 @@ def main() -> None:
             target=SECONDS_MAX,
             better="lower",
         ),
-        others=figures,
+        others=[*figures, *judged],
     )
 
 

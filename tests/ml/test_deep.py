@@ -11,6 +11,7 @@ from bursar.kernel.errors import Invalid, Unavailable
 from bursar.kernel.period import Grain
 from bursar.ml.forecast.deep import GlobalLstm
 from bursar.ml.forecast.deep_network import LAYERS, forward, lstm_forward
+from bursar.ml.forecast.deep_training import Trained
 from bursar.ml.registry import Arrays, pack_arrays, unpack_arrays
 from tests.ml.data import history, weekly
 
@@ -152,6 +153,33 @@ def test_weights_of_another_version_size_or_with_holes_are_refused(harm: Callabl
 
     with pytest.raises(Invalid, match="network"):
         small().install(harm(kept))
+
+
+def test_on_a_gpu_steps_are_replayed_and_learn_what_a_processor_learns() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    values = weekly(10, 207, noise=2.0)
+    past = history(values[:, :200])
+
+    there = small(device="cuda").fit(past)
+
+    assert there.trained_ is not None
+    assert (there.trained_.device, there.trained_.captured, there.trained_.why) == ("cuda", True, "")
+    errors = [np.abs(one.predict(7) - values[:, 200:]).mean() for one in (there, small().fit(past))]
+    assert errors[0] < 1.2 * errors[1]
+
+
+def test_a_training_says_how_it_was_made() -> None:
+    pytest.importorskip("torch")
+
+    model = small(steps=2).fit(history(weekly(4, 120)))
+
+    assert model.trained_ == Trained("cpu", "float32", captured=False, why="", windows=128)
+    assert model.told() == ("trained on cpu in float32",)
+    fallen = Trained("cuda", "bfloat16", captured=False, why="no graph could be captured (x)", windows=1)
+    assert str(fallen) == "trained on cuda in bfloat16, step by step: no graph could be captured (x)"
+    assert str(replace(fallen, captured=True, why="")).endswith("steps replayed from a captured graph")
 
 
 @pytest.mark.parametrize("grain", list(Grain))

@@ -29,6 +29,9 @@ YEAR_PAIRS = 2
 """Sine and cosine pairs of the year."""
 
 
+BLOCK = 128
+"""Series served at a time: what is computed for them fits into a processor's cache."""
+
 _SEPARATOR = "\0"
 
 
@@ -176,13 +179,15 @@ class GlobalLstm(Learner):
         count, width = self.values_.shape
         if self.weights_ is None or width < self.context_:
             return np.full((count, self.horizon, len(QUANTILES)), np.nan)
-        row, begin = np.arange(count)[:, None], np.full((count, 1), width - self.context_)
         total = np.zeros((count, self.horizon, len(QUANTILES)))
         for member in range(self.members):
             weights = _under(self.weights_, f"m{member}.")
             encode = partial(lstm_forward, _under(weights, "lstm."), layers=LAYERS)
-            quantiles, middle, spread = forward(weights, self.table_, row, begin, self.horizon, encode)
-            total += quantiles * spread[:, :, None] + middle[:, :, None]
+            for low in range(0, count, BLOCK):
+                row = np.arange(low, min(low + BLOCK, count))[:, None]
+                begin = np.full_like(row, width - self.context_)
+                quantiles, middle, spread = forward(weights, self.table_, row, begin, self.horizon, encode)
+                total[row[:, 0]] += quantiles * spread[:, :, None] + middle[:, :, None]
         out: Floats = np.sort(total / self.members, axis=2)
         return out
 

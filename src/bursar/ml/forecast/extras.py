@@ -71,12 +71,11 @@ class Prophet(OneByOne):
         Raises:
             Unavailable: The package is not installed.
         """
-        logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # nothing is plotted
+        _hush()
         try:
             import prophet
         except ImportError as error:
             raise Unavailable("Prophet (install bursar[prophet])") from error
-        logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
         self.package_ = prophet
         self.history_ = history
         self.values_ = history.values
@@ -108,6 +107,15 @@ class Prophet(OneByOne):
         model.fit(past.assign(y=values)[live])
         out: Floats = model.predict(ahead)["yhat"].to_numpy()
         return out
+
+
+def _hush() -> None:
+    """Keep Prophet from reporting every fit; its compiler's wrapper sets itself up only where nobody listens yet."""
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # nothing is plotted
+    wrapper = logging.getLogger("cmdstanpy")
+    wrapper.setLevel(logging.ERROR)
+    if not wrapper.hasHandlers():
+        wrapper.addHandler(logging.NullHandler())
 
 
 class StatsForecast(OneByOne):
