@@ -176,6 +176,8 @@ async def test_what_if_shows_a_budget_before_and_after(client: Client, planned: 
     reply = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change)
     unknown = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change | {"series": "S" + "0" * 16})
     refused = await client.post(f"/v1/budgets/{made['id']}/what-if", json=change | {"growth": "5"})
+    past = change | {"growth": "2", "since": "1970-01-01"}
+    before_it = [await client.post(path, json=past) for path in (f"/v1/budgets/{made['id']}/what-if", WHAT_IF)]
 
     assert reply.status_code == 200
     before, after = reply.json()["before"], reply.json()["after"]
@@ -183,10 +185,22 @@ async def test_what_if_shows_a_budget_before_and_after(client: Client, planned: 
     assert before["expected"]["currency"] == "USD"
     assert reply.json()["trace"]
     assert (unknown.status_code, refused.status_code) == (404, 422)
+    assert [one.status_code for one in before_it] == [422, 422]
+    assert all(f"{planned + timedelta(days=1)}" in one.json()["detail"] for one in before_it[1:])
+
+
+WHAT_IF = "/v1/forecasts/what-if"
 
 
 async def test_models_and_anomalies_answer(client: Client, planned: date) -> None:
-    every = (await client.get("/v1/models")).json()
+    every = (await client.get("/v1/models")).json()["data"]
+    paged, after = [], ""
+    while len(paged) < 50:
+        page = (await client.get(f"/v1/models?limit=1{after}")).json()
+        paged += page["data"]
+        if not page["next"]:
+            break
+        after = f"&after={page['next']}"
     kept, models = [one for one in every if one["card"]], [one for one in every if not one["card"]]
     performance = (await client.get(f"/v1/models/{models[0]['id']}/performance")).json()
     of_kept = await client.get(f"/v1/models/{kept[0]['id']}/performance")
@@ -194,6 +208,7 @@ async def test_models_and_anomalies_answer(client: Client, planned: date) -> Non
     anomalies = await client.get("/v1/anomalies")
     judged = await client.post("/v1/anomalies/F1/feedback", json={"verdict": "noise"})
 
+    assert paged == every
     assert sum(one["series"] for one in models) == 22  # 11 by the day and 11 by the month
     assert [(one["id"], one["version"], one["series"], one["runs"]) for one in kept] == [
         ("forecast_cost_day_usd_92", "1", 11, 1)  # six months are too few to try a model by the month

@@ -215,13 +215,15 @@ async def what_if(
         Invalid: A driver is out of range.
     """
     one = await get(tx, actor, id_=id_)
-    whatif.check(change.drivers)
     inside, means = standing.inside(actor), Means(lake, paid, now)
-    for run in await means.newest(tx, inside, one):
-        if any(each.id == change.series for each in await means.values(tx, inside, run)):
-            break
-    else:
+    first = [
+        run.starts[0]
+        for run in await means.newest(tx, inside, one)
+        if any(each.id == change.series for each in await means.values(tx, inside, run))
+    ]
+    if not first:
         raise NotFound("forecast of series", change.series)
+    whatif.check(change.drivers, min(first))
     before = await standing.status(tx, actor, one, means=means)
     return before, await standing.status(tx, actor, one, means=means, change=change)
 

@@ -283,8 +283,8 @@ async def what_if(tx: Tx, actor: Actor, *, id_: str, grain: Grain, drivers: Driv
         Invalid: A driver is out of range.
     """
     actor.must("forecast:read")
-    whatif.check(drivers)
     run, values = await of_series(tx, actor, id_=id_, grain=grain)
+    whatif.check(drivers, run.starts[0])
     chain = [values]
     while chain[-1].parent:
         above = await store.values_of(tx, run.id, ids=[chain[-1].parent])

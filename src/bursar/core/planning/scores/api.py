@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from fastapi import Path, Query
 
 from bursar.core.planning.models import service as kept
-from bursar.core.planning.models.service import Listed
+from bursar.core.planning.models.service import Listed as Kept
 from bursar.core.planning.scores import service
 from bursar.core.planning.scores.service import Line, Record, Use
 from bursar.core.planning.series.api import SourceName
-from bursar.infra.web import As, Out, TheDb, router
+from bursar.infra.web import As, Listed, Out, Page, TheDb, router
 from bursar.kernel.period import Grain
 
 r = router("models", tag="Models", about="Which models served, and how what they said held.")
@@ -118,7 +118,7 @@ class PerformanceOut(Out):
     alerts: list[AlertOut]
 
 
-def _training(one: Listed, use: Mapping[tuple[str, int], Use]) -> ModelOut:
+def _training(one: Kept, use: Mapping[tuple[str, int], Use]) -> ModelOut:
     card = one.card
     trained_at = datetime.fromisoformat(card.trained_at)
     used = use.get((card.name, card.version), Use(0, 0, trained_at, trained_at))
@@ -171,15 +171,18 @@ def record_out(record: Record | None) -> RecordOut | None:
 
 
 @r.get("/v1/models", right="model:read")
-async def list_models(db: TheDb, actor: As) -> list[ModelOut]:
+async def list_models(db: TheDb, actor: As, page: Page) -> Listed[ModelOut]:
     """List kept trainings with their cards, then the models that led stored forecasts, the last serving first."""
     async with db.reading(actor) as tx:
         found = await service.models(tx, actor)
         trainings = await kept.listed(tx, actor)
         use = await service.served(tx, actor)
-    return [_training(one, use) for one in trainings] + [
+    every = [_training(one, use) for one in trainings] + [
         ModelOut(**{name: getattr(one, name) for name in ModelOut.model_fields if name != "card"}) for one in found
     ]
+    start = int(page.after[0]) if page.after else 0
+    numbered = list(enumerate(every[start : start + page.limit + 1], start + 1))
+    return page.listed(numbered, key=lambda pair: (pair[0],), out=lambda pair: pair[1])
 
 
 @r.get("/v1/models/{id}/performance", right="model:read")

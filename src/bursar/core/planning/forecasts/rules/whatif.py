@@ -55,12 +55,21 @@ class Moved:
     upper95: Sequence[int]
 
 
-def check(drivers: Drivers) -> None:
+def check(drivers: Drivers, first: date) -> None:
     """Refuse drivers out of range.
+
+    Args:
+        drivers: What changes.
+        first: First day forecast; what changed before it is in the history already, and growth would count it again.
 
     Raises:
         Invalid: Naming the driver and its range.
     """
+    if drivers.since is not None and drivers.since < first:
+        raise Invalid(
+            f"a change since {drivers.since} begins before the first day forecast, {first}",
+            "Leave it out, or send that day or a later one: what was before is in the history.",
+        )
     ranges = {
         "price": (drivers.price, CHANGE_MIN, CHANGE_MAX),
         "volume": (drivers.volume, CHANGE_MIN, CHANGE_MAX),
