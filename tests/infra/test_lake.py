@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from bursar.infra.db import Database, Tx
 from bursar.infra.lake import Lake
 from bursar.infra.lake_compact import sweep
 from bursar.infra.lake_query import QueryTooBig, QueryTooSlow, lock_down, query
+from bursar.infra.lake_stage import stage
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, TooLarge, Unavailable
-from bursar.kernel.lines import COST_LINES
+from bursar.kernel.lines import COST_LINES, Parsed
 from tests.infra.costs import NOW, lines, put
 
 SUM = "select service_name, sum(billed_cost) as cost from cost group by service_name order by service_name"
@@ -227,3 +228,37 @@ async def test_a_spark_server_that_is_not_there_is_said_to_be(lake: Lake, db: Da
         await put(lake, tx, lines(*MARCH))
         with pytest.raises(Unavailable):
             await query(lake, tx, sql(SUM), schemas=[COST_LINES], engine="sc://127.0.0.1:1")
+
+
+IMPOSSIBLE = {
+    "the year 1": ({"charge_period_start": datetime(1, 1, 1, tzinfo=UTC)}, "0001-01-01 is not of 1900 to 2199"),
+    "the end of time": ({"charge_period_start": datetime(9999, 12, 31, tzinfo=UTC)}, "9999-12-31 is not of"),
+    "a sign for a currency": ({"currency": "U$"}, "U$ is no currency code"),
+    "small letters": ({"currency": "usd"}, "usd is no currency code"),
+    "an amount of another world": ({"billed_cost": Decimal(10) ** 22}, "is beyond 1e+15"),
+    "the same below zero": ({"billed_cost": -(Decimal(10) ** 22)}, "is beyond 1e+15"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "words"), IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_rows_that_nothing_could_be_made_of_are_refused_alone(
+    tmp_path: Path, wrong: dict[str, object], words: str
+) -> None:
+    """Whatever format they came in: planning, budgets and advice rely on days, amounts and currencies of this world."""
+    usual = {
+        "row": 1,
+        "currency": "USD",
+        "billed_cost": Decimal(5),
+        "charge_period_start": datetime(2026, 1, 3, tzinfo=UTC),
+        "billing_period_start": date(2026, 1, 1),
+    }
+    schema = {name: kind for name, kind in COST_LINES.columns.items() if name in usual}
+    rows = pl.DataFrame([usual, usual | {"row": 2} | wrong, usual | {"row": 3}], schema=schema)
+    rest = [pl.lit(None, dtype=kind).alias(name) for name, kind in COST_LINES.columns.items() if name not in usual]
+
+    staged = stage(Parsed(COST_LINES, rows.lazy().with_columns(rest)), tmp_path / "staged")
+
+    assert (staged.rows, staged.rows_refused, staged.totals) == (2, 1, {"USD": Decimal(10)})
+    assert [problem.row for problem in staged.problems] == [2]
+    assert words in staged.problems[0].what
+    assert staged.problems[0].fix

@@ -6,10 +6,10 @@ import click
 
 from bursar.cli import running
 from bursar.cli.findings import json_option, org_option
-from bursar.cli.main import OK
+from bursar.cli.main import OK, REFUSED_INPUT
 
 if TYPE_CHECKING:
-    from bursar.core.planning.forecasts.service import Done, Run, Values
+    from bursar.core.planning.forecasts.service import Done, Left, Run, Values
     from bursar.wiring import House
 
 STEPS_SHOWN = 14
@@ -46,6 +46,8 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
     from bursar.kernel.period import Grain
     from bursar.ml.forecast.lineup import Extras
 
+    left: list[Left] = []
+
     async def use(house: "House") -> "tuple[list[Done], int]":
         actor = await wiring.local_actor(house, org)
         with running.progress_bar("series") as told:
@@ -58,13 +60,27 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
                 horizon=horizon,
                 progress=told,
                 fleet=Fleet(house.settings.engine),
+<<<<<<< HEAD
                 extras=Extras.of(house.settings.forecasters),
+=======
+                leave=left.append,
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
             )
 
     done, scored = running.in_house(use)
+    for each in left:
+        running.talk(
+            f"{each.source} {each.grain} {each.currency} is not forecast: {each.because.what}. {each.because.fix}"
+        )
+    status = REFUSED_INPUT if left else OK
     if as_json:
-        running.print_json({"panels": [_run_dict(one.run) | {"new": one.made} for one in done], "scored": scored})
-        return OK
+        why = [
+            {"source": one.source, "grain": one.grain, "currency": one.currency, "because": str(one.because)}
+            for one in left
+        ]
+        panels = [_run_dict(one.run) | {"new": one.made} for one in done]
+        running.print_json({"panels": panels, "scored": scored, "left": why})
+        return status
     for one in done:
         run = one.run
         held = f"{run.coverage80:.0%}/{run.coverage95:.0%}" if run.coverage80 and run.coverage95 else "no backtest"
@@ -73,9 +89,9 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
             f" {run.origin}  80/95 % held {held:<11}  {_served_by(run)}"
             f"  {'made now' if one.made else 'known already'}"
         )
-    if not done:
+    if not done and not left:
         running.talk("There is nothing to forecast yet. `bursar review FOLDER` imports bills.")
-    return OK
+    return status
 
 
 def _served_by(run: "Run") -> str:

@@ -15,12 +15,16 @@ import polars as pl
 
 from bursar.kernel.errors import Problem
 from bursar.kernel.lines import REFUSED, LineSchema, Parsed
+from bursar.kernel.period import DAY_MAX, DAY_MIN
 
 PROBLEMS_MAX = 10_000
 """Most refused rows listed one by one; the rest is counted."""
 
 ROW_GROUP_ROWS = 65_536
 """Rows buffered per month while staging; larger groups cost memory, smaller ones query time."""
+
+AMOUNT_MAX = 10**15
+"""Largest absolute amount of a row, major units of any currency; sums of such amounts are still exact."""
 
 _MONTH = "_month"
 _BAD = "_bad"
@@ -123,6 +127,28 @@ def month_of(schema: LineSchema) -> pl.Expr:
     return day.dt.truncate("1mo")
 
 
+def impossible(schema: LineSchema) -> pl.Expr:
+    """Return why a row that could be read cannot be kept, in the form of a connector's refusal; null where it can.
+
+    Whatever sums or draws lines later may rely on it: days are of our time, amounts of this world, currencies codes.
+    """
+    day = pl.col(schema.day).cast(pl.Date)
+    ours = day.is_between(DAY_MIN, DAY_MAX) & month_of(schema).is_between(DAY_MIN, DAY_MAX)
+    years = f"{DAY_MIN.year} to {DAY_MAX.year}"
+    said = [pl.when(~ours).then(pl.format(f"{schema.day}|the day {{}} is not of {years}|Correct the date.", day))]
+    if "currency" in schema.columns:
+        code = pl.col("currency")
+        fix = "Write the three letters of ISO 4217, such as EUR."
+        shown = pl.format(f"currency|{{}} is no currency code|{fix}", code.str.head(20))
+        said.append(pl.when(~code.str.contains("^[A-Z]{3}$")).then(shown))
+    if schema.amount:
+        amount = pl.col(schema.amount)
+        fix = "Check the unit and the decimal sign."
+        shown = pl.format(f"{schema.amount}|{{}} is beyond {AMOUNT_MAX:.0e}|{fix}", amount.cast(pl.String()))
+        said.append(pl.when(amount.abs() > AMOUNT_MAX).then(shown))
+    return pl.coalesce(said)
+
+
 def stage(parsed: Parsed, folder: Path) -> Staged:
     """Write the readable lines of ``parsed`` under ``folder``, one file or more per month.
 
@@ -136,7 +162,7 @@ def stage(parsed: Parsed, folder: Path) -> Staged:
     folder.mkdir(parents=True, exist_ok=True)
     schema = parsed.schema
     has_refused = REFUSED in parsed.lines.collect_schema().names()
-    refused = pl.col(REFUSED) if has_refused else pl.lit(None, dtype=pl.String())
+    refused = pl.coalesce(pl.col(REFUSED), impossible(schema)) if has_refused else impossible(schema)
     bad = refused.is_not_null()
     lines = parsed.lines.with_columns(
         refused.alias(REFUSED), pl.when(bad).then(None).otherwise(month_of(schema)).alias(_MONTH), bad.alias(_BAD)

@@ -13,7 +13,8 @@ from bursar.core.intake.jobs import Importer
 from bursar.core.planning.forecasts import service, store
 from bursar.core.planning.forecasts.rules import stored
 from bursar.core.planning.forecasts.rules.stored import Values
-from bursar.core.planning.forecasts.service import Drivers, Run
+from bursar.core.planning.forecasts.service import Drivers, Left, Run
+from bursar.core.planning.jobs import refreshed
 from bursar.core.planning.series import rules
 from bursar.core.planning.series import service as series
 from bursar.core.planning.series.rules import series_id
@@ -130,6 +131,32 @@ async def test_another_organisation_sees_neither_series_nor_forecasts(
             await service.of_series(tx, other_actor, id_=id_, grain=Grain.DAY)
 
     assert (run.id, values.key) == (done.run.id, "aws")
+
+
+async def test_an_absurd_amount_leaves_its_panel_alone_out_and_names_its_series(
+    db: Database, importer: Importer, lake: Lake, actor: Actor, tmp_path: Path
+) -> None:
+    def absurd(day: date, level: float) -> str:
+        return "1e22" if (day, level) == (date(2026, 9, 3), 9.0) else f"{level:.2f}"
+
+    await take(importer, actor, bill(tmp_path / "a.csv", FIRST, date(2026, 10, 31), only="AWS"))
+    await take(
+        importer,
+        actor,
+        bill(tmp_path / "b.csv", FIRST, date(2026, 10, 31), amounts=absurd, currency="EUR", only="Microsoft"),
+    )
+    left: list[Left] = []
+
+    with pytest.raises(Invalid, match="Storage Accounts"):
+        await service.forecast_all(db, actor, lake=lake, now=NOW, grains=[Grain.DAY], horizon=14)
+    made = await service.forecast_all(db, actor, lake=lake, now=NOW, grains=[Grain.DAY], horizon=14, leave=left.append)
+    counts = await refreshed(db, actor, lake=lake)
+
+    assert [one.run.currency for one in made] == ["USD"]
+    assert [(one.source, one.grain, one.currency) for one in left] == [("cost", Grain.DAY, "EUR")]
+    assert "azure | sub-1 | Storage Accounts" in left[0].because.what
+    assert "2026-09-03" in left[0].because.what
+    assert (counts["panels"], counts["left"]) == (2, 2)
 
 
 async def test_each_currency_is_a_panel_of_its_own(

@@ -194,7 +194,8 @@ WHAT_IF = "/v1/forecasts/what-if"
 
 async def test_models_and_anomalies_answer(client: Client, planned: date) -> None:
     every = (await client.get("/v1/models")).json()["data"]
-    paged, after = [], ""
+    paged: list[dict[str, Any]] = []
+    after = ""
     while len(paged) < 50:
         page = (await client.get(f"/v1/models?limit=1{after}")).json()
         paged += page["data"]

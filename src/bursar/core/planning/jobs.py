@@ -4,12 +4,14 @@ from bursar.core.identity.organisations import service as organisations
 from bursar.core.planning.budgets import service as budgets
 from bursar.core.planning.commitments.service import Paid
 from bursar.core.planning.forecasts import service as forecasts
+from bursar.core.planning.forecasts.service import Left
 from bursar.core.planning.scores import service as scores
 from bursar.infra.clock import utc_now
 from bursar.infra.db import Database
 from bursar.infra.fleet import Fleet
 from bursar.infra.jobs import Context, job
 from bursar.infra.lake import Lake
+from bursar.infra.log import logger
 from bursar.kernel.actor import Actor
 from bursar.ml.forecast.lineup import Extras
 
@@ -46,13 +48,33 @@ async def refreshed(
     paid: Paid = budgets.NOBODY_KNOWS,
     progress: forecasts.Progress = forecasts.silent,
 ) -> dict[str, int]:
+<<<<<<< HEAD
     """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
     now = utc_now()
     done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet, extras=extras)
+=======
+    """Do what :func:`refresh` does.
+
+    Returns:
+        Counts of panels, of those made now, of those that cannot be forecast, of runs scored and of thresholds told.
+    """
+    now, left = utc_now(), list[Left]()
+    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet, leave=left.append)
+    for one in left:
+        logger("planning").warning(
+            "a panel is not forecast", source=one.source, grain=one.grain, currency=one.currency, why=str(one.because)
+        )
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
     async with db.writing(actor) as tx:
         told = await budgets.check(tx, actor, lake=lake, now=now, paid=paid)
         await forecasts.forget_old(tx, actor, now=now)
-    return {"panels": len(done), "made": sum(one.made for one in done), "scored": scored, "told": len(told)}
+    return {
+        "panels": len(done),
+        "made": sum(one.made for one in done),
+        "left": len(left),
+        "scored": scored,
+        "told": len(told),
+    }
 
 
 JOBS = (nightly, refresh)

@@ -34,6 +34,7 @@ __all__ = [
     "Done",
     "Drivers",
     "Given",
+    "Left",
     "Moved",
     "Run",
     "Values",
@@ -68,6 +69,16 @@ class Done:
     made: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A panel that cannot be forecast, and why; the others are."""
+
+    source: str
+    grain: Grain
+    currency: str
+    because: Invalid
+
+
 Progress = Callable[[int, int, str], Awaitable[None]]
 """Awaited with series done, series in all, and what comes next."""
 
@@ -88,7 +99,11 @@ async def forecast_all(
     progress: Progress = silent,
     fleet: Fleet | None = None,
     drifted: Mapping[str, str] = MappingProxyType({}),
+<<<<<<< HEAD
     extras: Extras = NO_EXTRAS,
+=======
+    leave: Callable[[Left], None] | None = None,
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 ) -> list[Done]:
     """Forecast every series of the organisation and store what was predicted.
 
@@ -105,13 +120,17 @@ async def forecast_all(
         progress: Awaited with series done, series in all, and what comes next.
         fleet: Where it is computed; by default the processors of this machine.
         drifted: Why a model is out of date, by its name; it is trained anew.
+<<<<<<< HEAD
         extras: Models of optional packages that compete too, on panels that they can take.
+=======
+        leave: Called with each panel that cannot be forecast; without it the first one ends the run.
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 
     Returns:
-        One entry for each panel.
+        One entry for each panel that is forecast.
 
     Raises:
-        Invalid: The horizon is out of range.
+        Invalid: The horizon is out of range, or a panel cannot be forecast.
     """
     actor.must("forecast:write")
     if horizon is not None and not 1 <= horizon <= stored.HORIZON_MAX:
@@ -136,7 +155,16 @@ async def forecast_all(
 
         await progress(before, total, note)
         means = Means(db, actor, fleet or Fleet(), now, step)
+<<<<<<< HEAD
         out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted, extras))
+=======
+        try:
+            out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted))
+        except Invalid as refusal:
+            if leave is None:
+                raise
+            leave(Left(tree.source, panel.grain, panel.currency, refusal))
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
         before += len(panel)
     await progress(total, total, "")
     return out
@@ -147,8 +175,13 @@ async def _forecast(
 ) -> Done:
     """Forecast one panel outside of any transaction, then store it in one."""
     db, actor, panel = means.db, means.actor, tree.panel
+<<<<<<< HEAD
     entering, left_out = extras.entering(len(panel), int(panel.lengths.max()))
     hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned, entering)
+=======
+    stored.check(tree)
+    hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned)
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
     async with db.reading(actor) as tx:
         found = await _known(tx, tree, horizon, hash_)
     if found is not None:

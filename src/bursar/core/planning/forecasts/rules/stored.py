@@ -24,6 +24,10 @@ PLACES = 4
 """Stored amounts are ten-thousandths of the major unit: services of a few cents a day still add up."""
 
 UNITS_MAX = 2**60
+
+AMOUNT_MAX = 10**14
+"""Largest absolute amount of one period that is forecast, major units; beyond it the unit of a file is wrong."""
+
 WIDTH80_SD = 2.563
 """Width of an 80 % interval in standard deviations of a normal error."""
 
@@ -139,7 +143,28 @@ def amount_of(units: int) -> Decimal:
     return Decimal(units).scaleb(-PLACES)
 
 
+<<<<<<< HEAD
 def data_hash(tree: Hierarchy, horizon: int, planned: Planned, extras: Sequence[str] = ()) -> str:
+=======
+def check(tree: Hierarchy) -> None:
+    """Refuse amounts that no unit of any currency makes sensible, naming the innermost series that holds one.
+
+    Raises:
+        Invalid: An amount is beyond :data:`AMOUNT_MAX`.
+    """
+    panel = tree.panel
+    beyond = np.flatnonzero(~(np.abs(panel.values) <= AMOUNT_MAX))
+    if beyond.size:
+        row = int(np.searchsorted(panel.indptr, beyond[-1], side="right")) - 1
+        day = panel.times(row)[beyond[-1] - panel.indptr[row]].astype("datetime64[D]")
+        raise Invalid(
+            f"series {panel.keys[row]} holds more than {AMOUNT_MAX:.0e} {panel.currency} in the {panel.grain} of {day}",
+            "Check the unit in the file it comes from; `bursar revert` takes an import back.",
+        )
+
+
+def data_hash(tree: Hierarchy, horizon: int, planned: Planned) -> str:
+>>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
     """Return the SHA-256 of everything a forecast depends on besides the code and the kept model."""
     panel = tree.panel
     digest = hashlib.sha256()
