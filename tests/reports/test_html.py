@@ -143,6 +143,22 @@ def test_charts_carry_no_script_and_name_what_they_show() -> None:
     assert line_svg(ChartData("Cost", [], [], "EUR")) == ""
 
 
+def test_what_was_expected_and_its_range_are_drawn_beside_what_was() -> None:
+    days = [f"2026-01-{day:02}" for day in range(1, 7)]
+    expected = [None, None, 5.0, 5.0, 5.0, 5.0]
+    beside = {"expected": expected, "95 % range from": [None, None, *[-40.0] * 4], "95 % range to": expected}
+
+    svg = line_svg(ChartData("Cost", days, [5.0, 5.0, 5.0, 50.0, 50.0, 50.0], "EUR", beside))
+
+    assert [f"serie-{at}" in svg for at in range(5)] == [True] * 4 + [False]
+    assert ">-" in svg  # the axis reaches what is drawn beside
+    assert "with expected and 95 % range from" in svg
+    assert {
+        len(line)
+        for line in thinned(ChartData("x", days * 200, [1.0] * 1200, "EUR", {"a": [None] * 1200})).beside.values()
+    } == {400}
+
+
 def test_long_lines_are_thinned_with_first_and_last_kept() -> None:
     data = ChartData("x", [str(n) for n in range(5000)], [float(n) for n in range(5000)], "EUR")
 

@@ -60,11 +60,8 @@ def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | No
                 horizon=horizon,
                 progress=told,
                 fleet=Fleet(house.settings.engine),
-<<<<<<< HEAD
                 extras=Extras.of(house.settings.forecasters),
-=======
                 leave=left.append,
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
             )
 
     done, scored = running.in_house(use)

@@ -1,8 +1,8 @@
 """Inline SVG charts without script, coloured by the page's own CSS, so that dark, light and print follow the page."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 POINTS_MAX = 400
@@ -13,12 +13,16 @@ WIDTH, HEIGHT = 860, 240
 
 @dataclass(frozen=True, slots=True)
 class ChartData:
-    """One line over days, and the table behind it: labels (n,), values (n,) in major units."""
+    """One line over days, and the table behind it: labels (n,), values (n,) in major units.
+
+    ``beside`` holds further lines by name, each (n,) with None where it says nothing: what was expected and its range.
+    """
 
     title: str
     labels: Sequence[str]
     values: Sequence[float]
     unit: str
+    beside: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
 def thinned(data: ChartData) -> ChartData:
@@ -27,7 +31,12 @@ def thinned(data: ChartData) -> ChartData:
     if count <= POINTS_MAX:
         return data
     picked = [round(at * (count - 1) / (POINTS_MAX - 1)) for at in range(POINTS_MAX)]
-    return ChartData(data.title, [data.labels[at] for at in picked], [data.values[at] for at in picked], data.unit)
+    return replace(
+        data,
+        labels=[data.labels[at] for at in picked],
+        values=[data.values[at] for at in picked],
+        beside={name: [line[at] for at in picked] for name, line in data.beside.items()},
+    )
 
 
 def _pygal() -> Any:
@@ -53,6 +62,7 @@ def line_svg(data: ChartData) -> str:
 
     pygal = _pygal()
     shown = thinned(data)
+    drawn = [*shown.values, *(one for line in shown.beside.values() for one in line if one is not None)]
     chart = pygal.Line(
         js=[],
         width=WIDTH,
@@ -64,7 +74,7 @@ def line_svg(data: ChartData) -> str:
         show_minor_x_labels=False,
         truncate_label=-1,
         disable_xml_declaration=True,
-        range=(min(0.0, *shown.values), max(0.01, *shown.values)),
+        range=(min(0.0, *drawn), max(0.01, *drawn)),
         y_labels_major_count=4,
         margin_right=60,
         show_minor_y_labels=False,
@@ -72,6 +82,8 @@ def line_svg(data: ChartData) -> str:
     )
     chart.x_labels = list(shown.labels)
     chart.add(shown.title, list(shown.values))
+    for name, line in shown.beside.items():
+        chart.add(name, list(line), fill=False)
     root = etree.fromstring(chart.render())
     for node in list(root.iter()):
         tag = node.tag if isinstance(node.tag, str) else ""
@@ -85,5 +97,6 @@ def line_svg(data: ChartData) -> str:
     for node in root.iter():
         node.attrib.pop("id", "")
     root.set("role", "img")
-    root.set("aria-label", f"{data.title}: {shown.labels[0]} to {shown.labels[-1]}, {data.unit}")
+    told = f", with {' and '.join(data.beside)}" if data.beside else ""
+    root.set("aria-label", f"{data.title}: {shown.labels[0]} to {shown.labels[-1]}, {data.unit}{told}")
     return str(etree.tostring(root, encoding="unicode"))

@@ -61,15 +61,22 @@ def visible(text: str) -> str:
 _BIDI = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def chart_of(kept: Kept) -> tuple[str, list[tuple[str, str]]]:
-    """Return the finding's chart as SVG and the table behind it; both empty when it has none."""
+BESIDE = {"expected": "expected", "lower": "95 % range from", "upper": "95 % range to"}
+"""Lines of a chart beside what was, with what they are called."""
+
+
+def chart_of(kept: Kept) -> tuple[str, list[tuple[str, ...]], tuple[str, ...]]:
+    """Return the finding's chart as SVG, the rows behind it, and what stands in them beside the day and its value."""
     chart = kept.finding.evidence.chart
     labels = [str(label) for label in chart.get("x", [])]
     values = [str(value) for value in chart.get("y", [])]
     if not labels:
-        return "", []
-    data = ChartData(kept.finding.title, labels, [float(value) for value in values], kept.finding.worth.currency)
-    return line_svg(data), list(zip(labels, values, strict=True))[-TABLE_ROWS_MAX:]
+        return "", [], ()
+    beside = {name: chart[key] for key, name in BESIDE.items() if key in chart}
+    lines = {name: [None if one is None else float(str(one)) for one in line] for name, line in beside.items()}
+    data = ChartData(kept.finding.title, labels, [float(value) for value in values], kept.finding.worth.currency, lines)
+    told = [["" if one is None else str(one) for one in line] for line in beside.values()]
+    return line_svg(data), list(zip(labels, values, *told, strict=True))[-TABLE_ROWS_MAX:], tuple(beside)
 
 
 def render(review: Review, *, made_at: datetime, organisation: str, sample: bool = False) -> str:
@@ -84,7 +91,7 @@ def render(review: Review, *, made_at: datetime, organisation: str, sample: bool
     shown: Sequence[Kept] = (*review.findings, *review.unsure)[:FINDINGS_MAX]
     cards: list[dict[str, Any]] = []
     for kept in shown:
-        svg, table = chart_of(kept)
+        svg, table, beside = chart_of(kept)
         parts = kept.finding.evidence.parts
         cards.append(
             {
@@ -94,6 +101,7 @@ def render(review: Review, *, made_at: datetime, organisation: str, sample: bool
                 "together": sum((part.amount for part in parts), start=Decimal(0)),
                 "svg": svg,
                 "table": table,
+                "beside": beside,
             }
         )
     return _template().render(

@@ -281,5 +281,5 @@ async def test_the_refresh_job_forecasts_with_the_rights_it_declares(
 
     first, second = [await refresh.run(ctx, org=str(actor.org)) for _ in range(2)]
 
-    assert first == {"panels": 2, "made": 2, "scored": 0, "told": 0}
-    assert second == {"panels": 2, "made": 0, "scored": 0, "told": 0}
+    assert first == {"panels": 2, "made": 2, "left": 0, "scored": 0, "told": 0}
+    assert second == {"panels": 2, "made": 0, "left": 0, "scored": 0, "told": 0}

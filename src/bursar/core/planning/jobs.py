@@ -48,23 +48,19 @@ async def refreshed(
     paid: Paid = budgets.NOBODY_KNOWS,
     progress: forecasts.Progress = forecasts.silent,
 ) -> dict[str, int]:
-<<<<<<< HEAD
-    """Do what :func:`refresh` does; return counts of panels, of those made now, of runs scored and of thresholds told."""
-    now = utc_now()
-    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet, extras=extras)
-=======
     """Do what :func:`refresh` does.
 
     Returns:
         Counts of panels, of those made now, of those that cannot be forecast, of runs scored and of thresholds told.
     """
     now, left = utc_now(), list[Left]()
-    done, scored = await scores.renew(db, actor, lake=lake, now=now, progress=progress, fleet=fleet, leave=left.append)
+    done, scored = await scores.renew(
+        db, actor, lake=lake, now=now, progress=progress, fleet=fleet, extras=extras, leave=left.append
+    )
     for one in left:
         logger("planning").warning(
             "a panel is not forecast", source=one.source, grain=one.grain, currency=one.currency, why=str(one.because)
         )
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
     async with db.writing(actor) as tx:
         told = await budgets.check(tx, actor, lake=lake, now=now, paid=paid)
         await forecasts.forget_old(tx, actor, now=now)

@@ -99,11 +99,8 @@ async def forecast_all(
     progress: Progress = silent,
     fleet: Fleet | None = None,
     drifted: Mapping[str, str] = MappingProxyType({}),
-<<<<<<< HEAD
     extras: Extras = NO_EXTRAS,
-=======
     leave: Callable[[Left], None] | None = None,
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 ) -> list[Done]:
     """Forecast every series of the organisation and store what was predicted.
 
@@ -120,11 +117,8 @@ async def forecast_all(
         progress: Awaited with series done, series in all, and what comes next.
         fleet: Where it is computed; by default the processors of this machine.
         drifted: Why a model is out of date, by its name; it is trained anew.
-<<<<<<< HEAD
         extras: Models of optional packages that compete too, on panels that they can take.
-=======
         leave: Called with each panel that cannot be forecast; without it the first one ends the run.
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 
     Returns:
         One entry for each panel that is forecast.
@@ -155,16 +149,12 @@ async def forecast_all(
 
         await progress(before, total, note)
         means = Means(db, actor, fleet or Fleet(), now, step)
-<<<<<<< HEAD
-        out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted, extras))
-=======
         try:
-            out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted))
+            out.append(await _forecast(means, tree, horizon or stored.HORIZONS[panel.grain], planned, drifted, extras))
         except Invalid as refusal:
             if leave is None:
                 raise
             leave(Left(tree.source, panel.grain, panel.currency, refusal))
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
         before += len(panel)
     await progress(total, total, "")
     return out
@@ -175,13 +165,9 @@ async def _forecast(
 ) -> Done:
     """Forecast one panel outside of any transaction, then store it in one."""
     db, actor, panel = means.db, means.actor, tree.panel
-<<<<<<< HEAD
+    stored.check(tree)
     entering, left_out = extras.entering(len(panel), int(panel.lengths.max()))
     hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned, entering)
-=======
-    stored.check(tree)
-    hash_ = await asyncio.to_thread(data_hash, tree, horizon, planned)
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
     async with db.reading(actor) as tx:
         found = await _known(tx, tree, horizon, hash_)
     if found is not None:

@@ -8,11 +8,7 @@ from datetime import date, datetime, timedelta
 from bursar.core.findings import service as findings
 from bursar.core.planning.forecasts import service as forecasts
 from bursar.core.planning.forecasts.rules.stored import last_day
-<<<<<<< HEAD
-from bursar.core.planning.forecasts.service import NO_EXTRAS, Done, Progress
-=======
-from bursar.core.planning.forecasts.service import Done, Left, Progress
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
+from bursar.core.planning.forecasts.service import NO_EXTRAS, Done, Left, Progress
 from bursar.core.planning.models import service as kept
 from bursar.core.planning.scores import rules, store
 from bursar.core.planning.scores.rules import EVERY, Line, Precision, Record
@@ -146,11 +142,8 @@ async def renew(
     horizon: int | None = None,
     progress: Progress = forecasts.silent,
     fleet: Fleet | None = None,
-<<<<<<< HEAD
     extras: Extras = NO_EXTRAS,
-=======
     leave: Callable[[Left], None] | None = None,
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 ) -> tuple[list[Done], int]:
     """Score what is over, then forecast every series; kept models that did not hold are trained anew.
 
@@ -165,11 +158,8 @@ async def renew(
         horizon: Periods ahead; by default those of the calendar.
         progress: Awaited with series done, series in all, and what comes next.
         fleet: Where forecasts are computed.
-<<<<<<< HEAD
         extras: Models of optional packages that compete too.
-=======
         leave: Called with each panel that cannot be forecast; without it the first one ends the run.
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
 
     Returns:
         One entry for each panel that is forecast, and the runs scored.

@@ -143,9 +143,6 @@ def amount_of(units: int) -> Decimal:
     return Decimal(units).scaleb(-PLACES)
 
 
-<<<<<<< HEAD
-def data_hash(tree: Hierarchy, horizon: int, planned: Planned, extras: Sequence[str] = ()) -> str:
-=======
 def check(tree: Hierarchy) -> None:
     """Refuse amounts that no unit of any currency makes sensible, naming the innermost series that holds one.
 
@@ -163,8 +160,7 @@ def check(tree: Hierarchy) -> None:
         )
 
 
-def data_hash(tree: Hierarchy, horizon: int, planned: Planned) -> str:
->>>>>>> 93d1606 (Refuse rows of impossible days, currencies and amounts; let one such panel stop no other forecast or budget)
+def data_hash(tree: Hierarchy, horizon: int, planned: Planned, extras: Sequence[str] = ()) -> str:
     """Return the SHA-256 of everything a forecast depends on besides the code and the kept model."""
     panel = tree.panel
     digest = hashlib.sha256()
