@@ -10,7 +10,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root: this folder 
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from benchmarks._figures import Figure, arguments, figure, finish, table
 from benchmarks._planning_data import (
     HIERARCHY_PARENTS,
     NN5_HORIZON,
+    NN5_SERIES,
     NN5_TRAIN,
     Series,
     hierarchy,
@@ -50,6 +51,7 @@ LSTM_TARGET = 0.84
 COVERAGE = {0.8: (0.785, 0.815), 0.95: (0.935, 0.965)}
 WORST_DECILE = {0.8: 0.75, 0.95: 0.93}
 PAYMENT_HORIZON = 28
+YOUNG_DAYS, YOUNG_HORIZON = (14, 27), 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,29 @@ def run(case: Case, *, beside: bool) -> tuple[list[tuple[object, ...]], Forecast
     return rows, ours, {name: mase(case, forecast) for name, (forecast, _) in answers.items()}
 
 
+def young(days: int) -> tuple[list[tuple[object, ...]], Figure]:
+    """Return the table rows and the figure of every fifth NN5 series, known for its last ``days`` days alone."""
+    series, new = nn5(), np.arange(0, NN5_SERIES, 5)
+    known = series.amounts.copy()
+    known[new, : NN5_TRAIN - days] = np.nan
+    whole = Case(series, NN5_TRAIN, YOUNG_HORIZON, f"NN5, {days} days old")
+    panel = replace(series, amounts=known).panel(NN5_TRAIN)
+    begun = time.process_time()
+    ours = forecast_panel(panel, YOUNG_HORIZON, calendar=calendar_of(whole), seed=SEED)
+    spent = time.process_time() - begun
+    naive = SeasonalNaive().fit(history_of(panel, YOUNG_HORIZON, calendar_of(whole))).predict(YOUNG_HORIZON)
+    part = Case(replace(series, amounts=series.amounts[new]), NN5_TRAIN, YOUNG_HORIZON, whole.label)
+    held = np.nanmean(inside(part, ours.lower80[new], ours.upper80[new]))
+    answers = {"Bursar default": (ours.mean[new], spent), "seasonal_naive": (naive[new], 0.0)}
+    rows: list[tuple[object, ...]] = [
+        (part.label, name, mase(part, mean), smape(part, mean), cpu) for name, (mean, cpu) in answers.items()
+    ]
+    print(f"{part.label}: the 80 % interval holds {100 * held:.1f} %\n")
+    ratio = mase(part, ours.mean[new]) / mase(part, naive[new])
+    name = f"{part.label}: error over seasonal naive"
+    return rows, figure(name, ratio, "ratio", target=1.0, better="lower")
+
+
 def cases(*, quick: bool) -> list[Case]:
     """Return the fixed test windows."""
     cash = nn5(20) if quick else nn5()
@@ -250,6 +275,10 @@ def main() -> None:
         ratio = errors["Bursar default"] / errors["seasonal_naive"]
         figures.append(figure(f"{case.label}: error over seasonal naive", ratio, "ratio", target=1.0, better="lower"))
     if not quick:
+        for days in YOUNG_DAYS:
+            more, judged = young(days)
+            rows += more
+            figures.append(judged)
         figures += coverage_figures(windows)
         for level in COVERAGE:
             whole = np.concatenate([held[level] for held in windows.values()], axis=1)

@@ -8,7 +8,7 @@ import pytest
 
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.period import Grain
-from bursar.kernel.series import Panel
+from bursar.kernel.series import Floats, Panel
 from bursar.ml.backtest import WINDOWS, a_year_before
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast import panel as facade
@@ -220,3 +220,36 @@ def test_short_histories_are_not_spent_on_trying() -> None:
     assert default_windows(8, 730, 56) == SMALL_PANEL_WINDOWS
     assert default_windows(8, 448, 56) == 4
     assert default_windows(LARGE_PANEL, 730, 56) == WINDOWS
+
+
+@pytest.mark.parametrize("days", [7, 14, 27])
+def test_young_series_are_served_and_measured_by_older_ones_cut_as_short(days: int) -> None:
+    values = weekly(48, 400, seed=6, noise=8.0)
+    known = values[:, :372].copy()
+    known[::4, : 372 - days] = np.nan
+
+    result = forecast_panel(panel_of(known), 28)
+
+    assert_sane(result)
+    assert result.cold.sum() == 12
+    actual, mean = values[::4, 372:], result.mean[::4]
+    assert result.cold[::4].all()
+    naive = np.tile(known[::4, -7:], (1, 4))
+    assert np.abs(actual - mean).mean() < 0.95 * np.abs(actual - naive).mean()
+    inside = (actual >= result.lower80[::4]) & (actual <= result.upper80[::4])
+    assert 0.7 < inside.mean() < 0.92
+    alone = forecast_panel(panel_of(known[::4]), 28)  # nobody older speaks for them
+    assert_sane(alone)
+    assert alone.cold.all()
+
+
+def panel_of(values: Floats) -> Panel:
+    """Return series that begin where their row does."""
+    begin = (~np.isnan(values)).argmax(axis=1)
+    return Panel.of(
+        [f"s{row}" for row in range(len(values))],
+        [START + np.timedelta64(24 * int(first), "h") for first in begin],
+        [row[first:] for row, first in zip(values, begin, strict=True)],
+        grain=Grain.DAY,
+        currency="EUR",
+    )

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bursar.kernel.series import Floats
+from bursar.kernel.series import Floats, Ints
 from bursar.ml.calendar import Bools
 from bursar.ml.forecast.naive import mean_where
 
@@ -37,6 +37,12 @@ class Intervals:
 
     lower: dict[float, Floats]
     upper: dict[float, Floats]
+
+    def take(self, rows: Ints, others: "Intervals") -> None:
+        """Put the intervals ``others`` (k, h) in the place of those of ``rows``, shape (k,)."""
+        for level, lower in self.lower.items():
+            lower[rows] = others.lower[level]
+            self.upper[level][rows] = others.upper[level]
 
 
 def quantile(residuals: Floats, level: float) -> float:
@@ -101,6 +107,8 @@ def intervals(
     residuals: Floats,
     levels: tuple[float, ...] = LEVELS,
     kinds: Kinds | None = None,
+    *,
+    own: bool = True,
 ) -> Intervals:
     """Return intervals around forecasts.
 
@@ -110,13 +118,14 @@ def intervals(
         residuals: Shape (w, n, h): (actual - forecast) / scale at earlier origins; NaN where nothing was observed.
         levels: Nominal coverages.
         kinds: Unusual periods; none where not given. A kind with few errors shares those of all periods.
+        own: Whether the errors are of the same series; else they are of others, (w, p, h), and each errs like them.
 
     Returns:
         Ends for every level, nested: a wider level never lies inside a narrower one.
     """
     kinds = kinds or Kinds.usual(residuals)
-    factor = own_factor(residuals, kinds.tried)
-    relative = residuals / factor[None, :, None]
+    factor = own_factor(residuals, kinds.tried) if own else np.ones(len(mean))
+    relative = residuals / factor[None, :, None] if own else residuals
     width = (scale * factor)[:, None]
     lower = {level: np.empty_like(mean) for level in levels}
     upper = {level: np.empty_like(mean) for level in levels}

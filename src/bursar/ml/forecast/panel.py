@@ -17,6 +17,7 @@ from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps,
 from bursar.ml.forecast.lineup import BASELINE, COLD, default_lineup, default_windows
 from bursar.ml.forecast.naive import mean_where
 from bursar.ml.forecast.select import Selection, mix, select
+from bursar.ml.forecast.young import COLD_SEASONS, YoungTrial, try_young
 
 HORIZON_MAX = 730
 """Periods ahead in one call."""
@@ -29,9 +30,6 @@ THREADS = 2
 
 LAST_TURN_SERIES = 1_000
 """Series that say how far forecasts err around the turn of the year."""
-
-COLD_SEASONS = 4
-"""A series younger than this many seasons is forecast from its siblings and the global model alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,8 @@ class ForecastResult:
         baseline: Name of the declared baseline.
         baseline_error: Shape (n,): the baseline's error over the same windows.
         beats_baseline: Shape (n,): False where the baseline serves, because nothing beat it or nothing could be tried.
-        cold: Shape (n,): True for series too young to be tried; siblings and the global model serve.
+        cold: Shape (n,): True for series too young to be tried; what serves older series best that are cut as short does,
+            or the siblings and the global model where there are few older ones.
         origins: Window starts of the backtest, as periods of the history.
         coverage: Share of outcomes inside the intervals of windows left out of their calibration, by nominal level.
         last: Start of the last period of history.
@@ -143,10 +142,15 @@ def fit_panel(
     tries = windows or (default_windows(len(panel), len(history.times), horizon) if models is None else WINDOWS)
     origins = rolling_origins(len(history.times), history.season, horizon, windows=tries)
     record = run_backtest(scaled, lineup, origins, horizon) if origins else None
-    trials = Trials(record, last_turn(scaled, lineup, horizon)) if record else None
-    ahead = np.stack(_each(lineup, lambda model: model.fit(scaled).predict(horizon)))
     names = tuple(model.name for model in lineup)
     choice, cold = _choose(scaled, record, names)
+    trials = None
+    if record:
+        young = try_young(scaled, lineup, record, cold, unusual_periods(scaled, horizon))
+        trials = Trials(record, last_turn(scaled, lineup, horizon), young)
+        for one in young:
+            choice.weights[one.rows] = one.weights
+    ahead = np.stack(_each(lineup, lambda model: model.fit(scaled).predict(horizon)))
     mean = mix(ahead, choice.weights)
     mean = np.where(np.isnan(mean), ahead[names.index(BASELINE)], mean)
     result = _result(panel, scaled, unit, mean, choice, cold, trials)
@@ -165,10 +169,12 @@ class Trials:
     Attributes:
         record: At the origins that weights are chosen by.
         again: A year before the end, of some series; None where it says nothing about what lies ahead.
+        young: On older series, cut as short as those that cannot be tried.
     """
 
     record: Backtest
     again: Backtest | None
+    young: tuple[YoungTrial, ...]
 
     def with_last_turn(
         self, history: History, residuals: Floats, kinds: Kinds, weights: Floats
@@ -301,6 +307,8 @@ def _result(
         coverage = stretched_coverage(held)
         known, kinds = trials.with_last_turn(history, residuals, kinds, choice.weights)
         ends = stretched(intervals(mean, scale, known, kinds=kinds), mean, held)
+        for one in trials.young:
+            ends.take(one.rows, one.intervals(mean[one.rows], scale[one.rows], kinds.ahead))
     floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
 
     def money(values: Floats) -> Floats:
