@@ -72,7 +72,7 @@ def routers(house: House, given: Tools) -> list[Router]:
         digest_api.r,
         intake_api.routes(buckets(house.settings, house.importer), upload_bytes_max=house.settings.upload_bytes_max),
         *notices_api.routes(given.notices),
-        *planning_api.routes(house.lake, PAID),
+        *planning_api.routes(house.lake, PAID, given.extras),
         parties_api.r,
         ledger_api.r,
         books_api.r,

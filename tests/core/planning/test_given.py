@@ -12,6 +12,7 @@ from bursar.core.planning.forecasts.service import Answer, Given
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Invalid, NotAllowed, TooLarge
 from bursar.kernel.period import Grain
+from bursar.ml.forecast.lineup import Extras
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001  callers send days without an offset
 
@@ -153,3 +154,13 @@ async def test_an_unknown_country_is_refused(actor: Actor) -> None:
 async def test_forecasting_own_numbers_needs_its_right(make_actor: object) -> None:
     with pytest.raises(NotAllowed, match="forecast:read"):
         await ask(make_actor("series:read"), daily([1.0]))  # type: ignore[operator]
+
+
+async def test_models_of_optional_packages_that_take_no_part_are_named(actor: Actor) -> None:
+    extras = Extras(("prophet", "lstm"))
+
+    [made] = await service.forecast_given(
+        actor, given_=[daily([5.0, 6.0] * 20)], grain=Grain.DAY, horizon=3, extras=extras
+    )
+
+    assert made.notes[-1] == "prophet, lstm took no part: numbers that are sent are answered at once."

@@ -15,6 +15,7 @@ from bursar.core.planning.budgets import api as budgets_api
 from bursar.core.planning.calendars import api as calendars_api
 from bursar.core.planning.commitments.service import Paid
 from bursar.core.planning.forecasts import api as forecasts_api
+from bursar.core.planning.forecasts.service import NO_EXTRAS
 from bursar.core.planning.policy import api as policy_api
 from bursar.core.planning.scores import api as scores_api
 from bursar.core.planning.series import api as series_api
@@ -23,6 +24,7 @@ from bursar.infra.lake import Lake
 from bursar.infra.web import As, In, Listed, MoneyOut, Out, Page, Router, TheDb, router
 from bursar.kernel.errors import Conflict
 from bursar.kernel.finding import FindingState, Observed
+from bursar.ml.forecast.lineup import Extras
 
 r = router(
     "anomalies", tag="Anomalies", about="Changes of cost that stand out, with their cause; findings of the inbox."
@@ -131,11 +133,17 @@ async def judge_anomaly(id: Id, body: FeedbackIn, db: TheDb, actor: As) -> Anoma
         return _out(await service.judge(tx, actor, name=id, verdict=body.verdict, because=body.because, now=utc_now()))
 
 
-def routes(lake: Lake, paid: Paid) -> Sequence[Router]:
-    """Return every router of planning; ``lake`` holds the facts, ``paid`` names holds that lines have paid."""
+def routes(lake: Lake, paid: Paid, extras: Extras = NO_EXTRAS) -> Sequence[Router]:
+    """Return every router of planning.
+
+    Args:
+        lake: Holds the facts.
+        paid: Names holds that lines have paid.
+        extras: Models of optional packages that compete in stored forecasts.
+    """
     return (
         series_api.routes(lake),
-        forecasts_api.routes(lake),
+        forecasts_api.routes(lake, extras),
         calendars_api.r,
         policy_api.r,
         r,

@@ -28,6 +28,7 @@ from bursar.kernel.errors import Invalid, NotFound
 from bursar.kernel.money import plainly
 from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
+from bursar.ml.forecast.lineup import Extras
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 """Largest request with own numbers."""
@@ -222,8 +223,8 @@ class WhatIfOut(Out):
     series: list[MovedOut]
 
 
-def routes(lake: Lake) -> Router:
-    """Return the routes of forecasts; ``lake`` holds the facts."""
+def routes(lake: Lake, extras: Extras) -> Router:
+    """Return the routes of forecasts; ``lake`` holds the facts, ``extras`` compete in stored forecasts alone."""
     r = router("forecasts", tag="Forecasts", about="What comes, with intervals, models and the record of both.")
 
     @r.post("/v1/forecasts", right="forecast:read", once="never", body_bytes_max=BODY_BYTES_MAX)
@@ -232,7 +233,9 @@ def routes(lake: Lake) -> Router:
         grain = Grain(body.grain)
         sent = [_given(one, grain) for one in body.series]
         horizon, country = body.horizon, body.country
-        answers = await service.forecast_given(actor, given_=sent, grain=grain, horizon=horizon, country=country)
+        answers = await service.forecast_given(
+            actor, given_=sent, grain=grain, horizon=horizon, country=country, extras=extras
+        )
         return ForecastsOut(series=[_answer(one) for one in answers])
 
     @r.post("/v1/forecasts/what-if", right="forecast:read", once="never", refusals=[NotFound])

@@ -267,7 +267,13 @@ def figure(run: Run, values: Values, start: date | None = None) -> AskedFigure:
 
 
 async def forecast_given(
-    actor: Actor, *, given_: Sequence[Given], grain: Grain, horizon: int, country: str = ""
+    actor: Actor,
+    *,
+    given_: Sequence[Given],
+    grain: Grain,
+    horizon: int,
+    country: str = "",
+    extras: Extras = NO_EXTRAS,
 ) -> list[Answer]:
     """Forecast numbers that a caller sends; nothing is stored.
 
@@ -277,6 +283,7 @@ async def forecast_given(
         grain: Their calendar.
         horizon: Periods ahead.
         country: ISO 3166-1 alpha-2 code whose public holidays matter; empty for none.
+        extras: Models that compete in stored forecasts; they take too long for a caller who waits, and notes say so.
 
     Returns:
         In the order given.
@@ -288,7 +295,7 @@ async def forecast_given(
     actor.must("forecast:read")
     given.check(given_, horizon)
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_POOL, given.answer, given_, grain, horizon, country)
+    return await loop.run_in_executor(_POOL, given.answer, given_, grain, horizon, country, extras.names)
 
 
 async def what_if(tx: Tx, actor: Actor, *, id_: str, grain: Grain, drivers: Drivers) -> tuple[Run, list[Moved]]:

@@ -102,8 +102,10 @@ def _check_amounts(one: Given) -> None:
         raise Invalid(f"series {one.key} has no values, only gaps", "Leave it out, or send 0 where nothing was spent.")
 
 
-def answer(given: Sequence[Given], grain: Grain, horizon: int, country: str) -> list[Answer]:
-    """Forecast sent series; each currency is a panel of its own.
+def answer(
+    given: Sequence[Given], grain: Grain, horizon: int, country: str, left_out: Sequence[str] = ()
+) -> list[Answer]:
+    """Forecast sent series; each currency is a panel of its own. Models that are ``left_out`` are named in the notes.
 
     Raises:
         Invalid: Two points of a series fall into one period, or the country is not known.
@@ -124,7 +126,7 @@ def answer(given: Sequence[Given], grain: Grain, horizon: int, country: str) -> 
         )
         result = forecast_panel(panel, horizon, calendar=Calendar(country), models=_at_once(len(panel), horizon))
         for row in range(len(panel)):
-            out[panel.keys[row]] = _answer(panel, result, row)
+            out[panel.keys[row]] = _answer(panel, result, row, left_out)
     return [out[one.key] for one in given]
 
 
@@ -166,7 +168,7 @@ def _laid(one: Given, grain: Grain) -> tuple[np.datetime64, Floats]:
     return unique[0], values
 
 
-def _answer(panel: Panel, result: ForecastResult, row: int) -> Answer:
+def _answer(panel: Panel, result: ForecastResult, row: int, left_out: Sequence[str]) -> Answer:
     values = panel.series(row)
     times = panel.times(row)
     notes = []
@@ -187,6 +189,8 @@ def _answer(panel: Panel, result: ForecastResult, row: int) -> Answer:
     known = values[~np.isnan(values)]
     if len(known) and float(known.max()) == float(known.min()):
         notes.append("Every amount is the same; the interval cannot say how it will vary.")
+    if left_out:
+        notes.append(f"{', '.join(left_out)} took no part: numbers that are sent are answered at once.")
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
