@@ -25,11 +25,10 @@ def budgets() -> None:
 
 
 def _facts(one: "Budget") -> dict[str, Any]:
-    plain = {name: getattr(one, name) for name in ("id", "name", "source", "amount")}
-    more = {"cadence": one.cadence.value, "roll_over": one.roll_over.value, "start": one.start}
-    return (
-        plain | more | {"filter": {name: list(values) for name, values in one.filter.items()}, "tell": list(one.tell)}
-    )
+    names = ("id", "name", "source", "amount", "year_begins", "start")
+    plain = {name: getattr(one, name) for name in names} | {"cadence": one.cadence.value}
+    more = {"filter": {name: list(values) for name, values in one.filter.items()}, "tell": list(one.tell)}
+    return plain | {"roll_over": one.roll_over.value} | more
 
 
 @budgets.command("list")
@@ -51,13 +50,14 @@ def list_(as_json: bool, org: str | None) -> int:
 @click.option("--where", multiple=True, metavar="DIMENSION=VALUE", help="Only this value of a dimension; repeat it.")
 @click.option("--cadence", type=click.Choice(["month", "quarter", "year"]), default="month", show_default=True, help="How long a period is.")  # fmt: skip
 @click.option("--roll-over", type=click.Choice(["none", "unspent", "both"]), default="none", show_default=True, help="What the next period takes over.")  # fmt: skip
+@click.option("--year-begins", type=click.IntRange(1, 12), default=1, show_default=True, help="Month in which years and quarters begin.")  # fmt: skip
 @click.option("--start", type=showing.DAY, required=True, help="First day.")
 @click.option("--tell", multiple=True, metavar="ADDRESS", help="Mail address that is told; repeat it.")
 @json_option
 @org_option
 def set_(
     name: str, amount: tuple[str, str], id_: UUID | None, source: str, where: tuple[str, ...], cadence: str, roll_over: str,
-    start: date, tell: tuple[str, ...], as_json: bool, org: str | None,
+    year_begins: int, start: date, tell: tuple[str, ...], as_json: bool, org: str | None,
 ) -> int:  # fmt: skip
     """Make the budget NAME of AMOUNT a period.
 
@@ -71,7 +71,15 @@ def set_(
     for dimension, value in showing.pairs(where):
         chosen.setdefault(dimension, []).append(value)
     wanted = service.Wanted(
-        name, source, chosen, showing.money(amount), service.Cadence(cadence), service.RollOver(roll_over), start, tell
+        name,
+        source,
+        chosen,
+        showing.money(amount),
+        service.Cadence(cadence),
+        service.RollOver(roll_over),
+        start,
+        tell,
+        year_begins,
     )
 
     async def ask(tx: "Tx", actor: "Actor") -> "Budget":

@@ -30,7 +30,7 @@ from bursar.infra.mail_tables import outbox
 from bursar.kernel.actor import Actor
 from bursar.kernel.errors import Conflict, Invalid, NotAllowed, NotFound, Stale
 from bursar.kernel.money import Money
-from bursar.kernel.period import Grain, Period
+from bursar.kernel.period import Grain, Period, add_months
 from tests.core.planning.conftest import bill
 from tests.core.planning.test_forecasts import take
 
@@ -443,10 +443,33 @@ def test_rolled_over_amounts_lose_nothing(kind: RollOver, amount: int, spent: li
         assert amount <= may <= amount * (len(spent) + 1)
 
 
-@given(st.sampled_from(list(Cadence)), st.dates(date(2000, 1, 1), date(2100, 1, 1)))
-def test_a_period_holds_its_day_and_follows_the_calendar(cadence: Cadence, day: date) -> None:
-    period = rules.period_of(cadence, day)
+@given(st.sampled_from(list(Cadence)), st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(1, 12))
+def test_a_period_holds_its_day_and_follows_the_calendar(cadence: Cadence, day: date, begins: int) -> None:
+    period = rules.period_of(cadence, day, begins)
+    months = {Cadence.MONTH: 1, Cadence.QUARTER: 3, Cadence.YEAR: 12}[cadence]
 
     assert day in period
     assert period.start.day == 1
-    assert rules.period_of(cadence, period.end).start == period.end
+    assert (period.start.month - begins) % months == 0
+    assert period.end == add_months(period.start, months)
+    assert rules.period_of(cadence, period.end, begins).start == period.end
+
+
+async def test_years_and_quarters_may_begin_in_another_month_and_roll_over_there(
+    db: Database, actor: Actor, billed: Lake
+) -> None:
+    """81 days of 175 are known from August on, in the year as in its first quarter; what is left of that moves on."""
+    start = date(2026, 8, 15)
+    facts: dict[str, Any] = {"start": start, "year_begins": 8, "roll_over": RollOver.BOTH}
+    year = await make(db, actor, wanted("90000.00", name="year", cadence=Cadence.YEAR, **facts))
+    quarter = await make(db, actor, wanted("17000.00", name="quarter", cadence=Cadence.QUARTER, **facts))
+
+    whole = await stand(db, actor, billed, year)
+    first = await stand(db, actor, billed, quarter)
+    second = await stand(db, actor, billed, quarter, day=date(2026, 11, 3))
+
+    assert whole.period == Period(date(2026, 8, 1), date(2027, 8, 1))
+    assert first.period == Period(date(2026, 8, 1), date(2026, 11, 1))
+    assert whole.actual == first.actual == Money.of(str(81 * 175), "USD")
+    assert second.period.start == date(2026, 11, 1)
+    assert second.carried == Money.of(str(17000 - 81 * 175), "USD")

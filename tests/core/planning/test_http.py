@@ -251,6 +251,12 @@ async def test_the_calendar_is_set_as_a_whole(client: Client) -> None:
         )
     ]
 
+    said = []
+    for country in ({}, {"country": None}, {"country": ""}, {"country": "GB"}):
+        reply = await client.put(path, json={"events": CALENDAR["events"]} | country)
+        said.append((reply.status_code, (await client.get(path)).json()["country"]))
+
+    assert said == [(200, None), (200, None), (200, ""), (200, "GB")]  # null leaves it to the currency
     assert empty == {"country": None, "subdivision": "", "events": []}
     assert made.status_code == 200
     assert shown == made.json()

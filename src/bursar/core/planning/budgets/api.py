@@ -51,6 +51,9 @@ class BudgetIn(In):
     amount: MoneyIn
     cadence: Cadence = Cadence.MONTH
     roll_over: RollOver = RollOver.NONE
+    year_begins: Annotated[
+        int, Field(strict=True, ge=1, le=12, description="Month in which years, and with them quarters, begin.")
+    ] = 1
     start: Annotated[Day, Field(description="First day; roll-over begins with its period.")]
     tell: Annotated[list[Address], Field(max_length=rules.TELL_MAX)] = Field(default_factory=list)
 
@@ -65,6 +68,7 @@ class BudgetIn(In):
             self.roll_over,
             self.start,
             self.tell,
+            self.year_begins,
         )
 
 
@@ -78,6 +82,7 @@ class BudgetOut(Out):
     amount: MoneyOut
     cadence: Cadence
     roll_over: RollOver
+    year_begins: int
     start: date
     tell: list[str]
     created_at: datetime
@@ -145,7 +150,7 @@ class AlertOut(Out):
 
 
 def _out(one: Budget) -> BudgetOut:
-    same = {"id", "name", "source", "cadence", "roll_over", "start", "created_at", "changed_at"}
+    same = {"id", "name", "source", "cadence", "roll_over", "year_begins", "start", "created_at", "changed_at"}
     return BudgetOut(
         **{name: getattr(one, name) for name in same},
         filter={name: list(values) for name, values in one.filter.items()},

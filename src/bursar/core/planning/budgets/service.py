@@ -70,6 +70,7 @@ class Wanted:
     roll_over: RollOver
     start: date
     tell: Sequence[str]
+    year_begins: int = 1
 
 
 async def create(tx: Tx, actor: Actor, *, wanted: Wanted, now: datetime) -> Budget:

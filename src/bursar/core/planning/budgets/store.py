@@ -40,6 +40,7 @@ def _from(row: Any) -> Budget:
         row.tell,
         row.created_at,
         row.changed_at,
+        row.year_begins,
     )
 
 
@@ -57,6 +58,7 @@ def _columns(one: Budget) -> dict[str, Any]:
         "tell": list(one.tell),
         "created_at": one.created_at,
         "changed_at": one.changed_at,
+        "year_begins": one.year_begins,
     }
 
 

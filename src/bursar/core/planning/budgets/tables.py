@@ -17,6 +17,7 @@ budget = tenant_table(
     sa.Column("currency", sa.CHAR(3), nullable=False),
     sa.Column("cadence", sa.Text, nullable=False),
     sa.Column("roll_over", sa.Text, nullable=False),
+    sa.Column("year_begins", sa.SmallInteger, nullable=False, server_default="1"),
     sa.Column("start_day", sa.Date, nullable=False),
     sa.Column("tell", pg.JSONB, nullable=False),
     sa.Column("created_at", INSTANT, nullable=False),
@@ -24,6 +25,7 @@ budget = tenant_table(
     sa.UniqueConstraint("org", "name", name="budget_name_key"),
     sa.CheckConstraint("amount > 0", name="budget_amount_check"),
     sa.CheckConstraint("cadence in ('month', 'quarter', 'year')", name="budget_cadence_check"),
+    sa.CheckConstraint("year_begins between 1 and 12", name="budget_year_begins_check"),
     sa.CheckConstraint("roll_over in ('none', 'unspent', 'both')", name="budget_roll_over_check"),
 )
 """``filter`` maps a dimension to the values that count; ``tell`` lists mail addresses."""

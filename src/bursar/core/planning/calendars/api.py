@@ -29,7 +29,12 @@ class EventIn(In):
 class CalendarIn(In):
     """The whole calendar."""
 
-    country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$", max_length=2, description="Empty for no holidays.")] = ""
+    country: Annotated[
+        str | None,
+        Field(
+            pattern=r"^([A-Z]{2})?$", max_length=2, description="Empty for no holidays; null lets each currency decide."
+        ),
+    ] = None
     subdivision: Annotated[str, Field(pattern=r"^[A-Z0-9]{0,6}$", max_length=6)] = ""
     events: Annotated[list[EventIn], Field(default_factory=list, max_length=rules.EVENTS_MAX)]
 

@@ -21,7 +21,7 @@ async def get(tx: Tx) -> Planned:
 async def put(tx: Tx, planned: Planned, *, by: str, now: datetime) -> None:
     """Replace the calendar."""
     facts = {
-        "country": planned.country or "",
+        "country": planned.country,
         "subdivision": planned.subdivision,
         "events": to_json(planned.events),
         "changed_at": now,

@@ -82,12 +82,13 @@ class Budget:
         source: ``cost``, ``payment`` or ``bank``.
         filter: Dimension to the values that count; every dimension must match, an empty filter counts everything.
         amount: For one period.
-        cadence: Length of a period; periods follow the calendar.
+        cadence: Length of a period; periods follow the calendar, or the year that begins in ``year_begins``.
         roll_over: What the next period takes over.
         start: First day; roll-over begins with its period.
         tell: Mail addresses told at a threshold.
         created_at: When it was made.
         changed_at: When it last changed.
+        year_begins: Month, 1 to 12, in which its years begin, and with them its quarters.
     """
 
     id: UUID
@@ -101,6 +102,7 @@ class Budget:
     tell: Sequence[str]
     created_at: datetime
     changed_at: datetime
+    year_begins: int = 1
 
 
 def check(
@@ -140,10 +142,10 @@ def people(tell: Sequence[str]) -> list[str]:
     return list(found.values())
 
 
-def period_of(cadence: Cadence, day: date) -> Period:
-    """Return the calendar month, quarter or year of a day."""
+def period_of(cadence: Cadence, day: date, year_begins: int = 1) -> Period:
+    """Return the month, quarter or year of a day, of years that begin with a month."""
     months = _MONTHS[cadence]
-    first = add_months(date(day.year, 1, 1), (day.month - 1) // months * months)
+    first = add_months(day.replace(day=1), -((day.month - year_begins) % months))
     return Period(first, add_months(first, months))
 
 
@@ -153,7 +155,7 @@ def periods_until(budget: Budget, day: date) -> list[Period]:
     Without roll-over earlier periods do not count, and with it the newest ``PERIODS_MAX`` do.
     """
     months = _MONTHS[budget.cadence]
-    first, last = (period_of(budget.cadence, each).start for each in (budget.start, day))
+    first, last = (period_of(budget.cadence, each, budget.year_begins).start for each in (budget.start, day))
     passed = max(0, (last.year - first.year) * MONTHS_A_YEAR + last.month - first.month) // months
     skipped = passed if budget.roll_over is RollOver.NONE else max(0, passed + 1 - PERIODS_MAX)
     starts = [add_months(first, at * months) for at in range(skipped, passed + 2)]
