@@ -32,6 +32,7 @@ from bursar.kernel.period import Grain
 from bursar.kernel.series import calendar
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast.deep import GlobalLstm
+from bursar.ml.forecast.extras import hush
 from bursar.ml.forecast.history import seasonal_scale
 from bursar.ml.forecast.naive import RunRate, SeasonalNaive
 from bursar.ml.forecast.panel import ForecastResult, forecast_panel, history_of
@@ -110,13 +111,11 @@ def calendar_of(case: Case) -> Calendar:
 def prophet(case: Case) -> Floats | None:
     """Return Prophet's forecasts with the country's holidays, or None where it is not installed."""
     try:
-        import logging
-
         import pandas as pd
         from prophet import Prophet
     except ImportError:
         return None
-    logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
+    hush()
     days = calendar(case.series.start, Grain.DAY, case.origin + case.horizon).astype("datetime64[ns]")
     out = []
     for row in case.series.amounts[:, : case.origin]:

@@ -23,6 +23,7 @@ from bursar.kernel.series import Panel
 from bursar.ml.calendar import Calendar
 from bursar.ml.forecast.deep import GlobalLstm
 from bursar.ml.forecast.deep_training import BATCH, BATCH_CUDA
+from bursar.ml.forecast.extras import hush
 from bursar.ml.forecast.panel import fit_panel, history_of
 from bursar.ml.forecast.serving import Serving
 
@@ -79,13 +80,11 @@ def panel_of(values: Floats) -> Panel:
 def prophet_seconds(values: Floats) -> float | None:
     """Return Prophet's processor seconds per series: one fit and forecast with intervals per window, three and the final."""
     try:
-        import logging
-
         import pandas as pd
         from prophet import Prophet
     except ImportError:
         return None
-    logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
+    hush()
     days = (START + np.arange(LENGTH + HORIZON) * np.timedelta64(24, "h")).astype("datetime64[ns]")
     begun = time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     for row in values[:PROPHET_SERIES]:

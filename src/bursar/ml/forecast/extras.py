@@ -71,7 +71,7 @@ class Prophet(OneByOne):
         Raises:
             Unavailable: The package is not installed.
         """
-        _hush()
+        hush()
         try:
             import prophet
         except ImportError as error:
@@ -109,7 +109,7 @@ class Prophet(OneByOne):
         return out
 
 
-def _hush() -> None:
+def hush() -> None:
     """Keep Prophet from reporting every fit; its compiler's wrapper sets itself up only where nobody listens yet."""
     logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # nothing is plotted
     wrapper = logging.getLogger("cmdstanpy")
