@@ -9,7 +9,11 @@ from bursar.cli.findings import json_option, org_option
 from bursar.cli.main import OK, REFUSED_INPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bursar.core.planning.forecasts.service import Done, Left, Run, Values
+    from bursar.core.planning.series.service import Found
+    from bursar.kernel.period import Grain
     from bursar.wiring import House
 
 STEPS_SHOWN = 14
@@ -20,7 +24,12 @@ STEPS_SHOWN = 14
 @click.option("--all", "everything", is_flag=True, help="Forecast every series and store what is predicted.")
 @click.option("--key", default="", help="Show the stored forecast of this series: its id or its name.")
 @click.option("--horizon", type=click.IntRange(1, 360), default=None, help="Periods ahead; 92 days by default.")
-@click.option("--grain", type=click.Choice(["day", "week", "month"]), default=None, help="Calendar.")
+@click.option(
+    "--grain",
+    type=click.Choice(["day", "week", "month"]),
+    default=None,
+    help="Calendar; that of the nearest steps by default.",
+)
 @json_option
 @org_option
 def forecast(everything: bool, key: str, horizon: int | None, grain: str | None, as_json: bool, org: str | None) -> int:
@@ -35,7 +44,7 @@ def forecast(everything: bool, key: str, horizon: int | None, grain: str | None,
         return _all(horizon, grain, as_json=as_json, org=org)
     if horizon is not None:
         raise click.UsageError("--horizon belongs to --all; a stored forecast has the horizon it was made with.")
-    return _show(key, grain or "day", as_json=as_json, org=org)
+    return _show(key, grain, as_json=as_json, org=org)
 
 
 def _all(horizon: int | None, grain: str | None, *, as_json: bool, org: str | None) -> int:
@@ -95,7 +104,7 @@ def _served_by(run: "Run") -> str:
     return f"model {run.model_version}" if run.model_version is not None else "no kept model"
 
 
-def _show(key: str, grain: str, *, as_json: bool, org: str | None) -> int:
+def _show(key: str, grain: str | None, *, as_json: bool, org: str | None) -> int:
     from bursar import wiring
     from bursar.core.planning.forecasts import service
     from bursar.core.planning.series import service as series
@@ -106,19 +115,23 @@ def _show(key: str, grain: str, *, as_json: bool, org: str | None) -> int:
     async def use(house: "House") -> "list[tuple[Run, Values]]":
         actor = await wiring.local_actor(house, org)
         async with house.db.reading(actor) as tx:
-            found = await series.listed(
-                tx, actor, lake=house.lake, source="", grain=Grain(grain), now=utc_now(), search=key
-            )
+            found = [
+                one
+                for source, grains in series.GRAINS.items()
+                for one in await series.listed(
+                    tx, actor, lake=house.lake, source=source, grain=Grain(grain) if grain else grains[0], now=utc_now(),
+                    search=key,
+                )
+            ]  # fmt: skip
             exact = [one for one in found if key in {one.id, one.key}] if key else found
-            wanted = (exact or found)[:1] if key else [one for one in found if one.level == "total"]
+            totals = [one for one in found if one.level == "total" and one.grain in series.GRAINS[one.source]]
+            wanted = (exact or found)[:1] if key else totals
             out = []
             for one in wanted:
                 try:
-                    out.append(await service.of_series(tx, actor, id_=one.id, grain=Grain(grain)))
+                    out.append(await service.of_series(tx, actor, id_=one.id, grain=one.grain))
                 except NotFound:
-                    running.talk(
-                        f"{one.key} is not forecast by the {grain} yet: `{running.chosen.command} forecast --all`"
-                    )
+                    running.talk(_missing(one, series.GRAINS[one.source]))
             if key and not wanted:
                 raise NotFound("series", key)
             return out
@@ -130,6 +143,15 @@ def _show(key: str, grain: str, *, as_json: bool, org: str | None) -> int:
     for run, values in found:
         click.echo("\n".join(_lines(run, values)))
     return OK
+
+
+def _missing(one: "Found", grains: "Sequence[Grain]") -> str:
+    """Say why there is no forecast of a series and what makes one."""
+    if one.grain not in grains:
+        return f"{one.key} of {one.source} is forecast by the {' and the '.join(grains)}: --grain {grains[0]}"
+    return (
+        f"{one.key} of {one.source} is not forecast by the {one.grain} yet: `{running.chosen.command} forecast --all`"
+    )
 
 
 def _run_dict(run: "Run") -> dict[str, Any]:

@@ -4,13 +4,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.cli.test_commands import bursar
 from tests.core.planning.conftest import bill
+from tests.parts.banking.statements import ofx
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,21 @@ def test_forecast_makes_shows_and_repeats_nothing(home: Path) -> None:
     assert wrong.returncode == 2
     assert [one["when"] for one in json.loads(moved.stdout)] == ["now", "then"]
     assert (beyond.returncode, "Traceback" in beyond.stderr) == (1, False)
+
+
+@pytest.mark.timeout(300)
+def test_each_source_is_shown_on_its_own_calendar(home: Path) -> None:
+    """Bank outflow is never forecast by the day, so nobody is told to make that."""
+    days = [date(2026, 4, 1) + timedelta(days=at) for at in range(150)]
+    bursar(home, "import", str(ofx(home / "a.ofx", [(f"{day:%Y%m%d}", "-31.00", f"SHOP {day}") for day in days])))
+    bursar(home, "forecast", "--all")
+
+    totals, by_day = bursar(home, "forecast"), bursar(home, "forecast", "--grain", "day")
+    asked = bursar(home, "forecast", "--grain", "day", "--key", "category")
+
+    assert ["(total)  bank, by the week" in shown.stdout for shown in (totals, by_day)] == [True, False]
+    assert (totals.stderr, by_day.stderr) == ("", "")
+    assert "--grain week" in asked.stderr
 
 
 @pytest.mark.timeout(300)
