@@ -92,10 +92,27 @@ def test_what_is_wrong_is_said_in_words(home: Path, args: tuple[str, ...], statu
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("args", [("forecast", "--all"), ("up", "--port", "0"), ("work",)])
+def test_a_forecaster_that_is_not_known_is_refused_at_start(home: Path, args: tuple[str, ...]) -> None:
+    done = bursar(home, *args, BURSAR_FORECASTERS="oracle")
+
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "'oracle' is not known" in done.stderr
+    assert "Choose from prophet, lstm" in done.stderr
+
+
+def test_doctor_tells_of_forecasters(home: Path) -> None:
+    told = bursar(home, "doctor", BURSAR_FORECASTERS="oracle").stdout
+    none = bursar(home, "doctor").stdout
+
+    assert "XX  forecasters" in told
+    assert "-   forecasters            the house's own" in none
+
+
 def test_a_bank_service_is_connected_and_its_secrets_are_not_shown(home: Path) -> None:
     made = bursar(
         home, "bank", "connect", "belvo", "--name", "Our banks", "--environment", "sandbox", "--json",
-        given="my-id\nmy-password\n", BURSAR_BANK_FEEDS='["belvo"]',
+        given="my-id\nmy-password\n", BURSAR_BANK_FEEDS="belvo",
     )  # fmt: skip
     listed = bursar(home, "bank", "links", "--json")
     gone = bursar(home, "bank", "remove", json.loads(made.stdout)["id"])
