@@ -94,6 +94,15 @@ def _walk(value: object) -> None:
     raise MalformedBody(f"it is nested deeper than {JSON_DEPTH_MAX}")
 
 
+def _flaw(error: orjson.JSONDecodeError) -> str:
+    """Say where a body stops being JSON, and of numbers that are none what stands for them."""
+    if "depth limit" in error.msg:  # the parser has a limit too, far above ours
+        return f"it is nested deeper than {JSON_DEPTH_MAX}"
+    where = f"it is not JSON: {error.msg}, in line {error.lineno}, column {error.colno}"
+    endless = "infinity" in error.msg or error.doc[error.pos :].startswith(("NaN", "Inf"))
+    return f"{where}; JSON has finite numbers only, write null for a gap" if endless else where
+
+
 def parsed(body: bytes) -> Any:
     """Return the JSON value of ``body``.
 
@@ -103,8 +112,7 @@ def parsed(body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        deep = "depth limit" in error.msg  # the parser has a limit too, far above ours
-        raise MalformedBody(f"it is nested deeper than {JSON_DEPTH_MAX}" if deep else "it is not JSON") from error
+        raise MalformedBody(_flaw(error)) from error
     if b"\\u0000" in body or body.count(b"[") + body.count(b"{") > JSON_DEPTH_MAX:
         _walk(value)
     return value

@@ -92,6 +92,17 @@ async def test_bad_numbers_are_a_problem_and_never_a_crash(
     assert reply.json()["detail"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 400])
+async def test_what_is_no_finite_number_is_said_to_be_so_with_its_place(client: Client, number: str) -> None:
+    body = '{"series":[{"key":"s","currency":"EUR","start":"2026-01-01",\n"values":[1, %s]}]}' % number  # noqa: UP031
+
+    reply = await client.post("/v1/forecasts", headers={"content-type": "application/json"}, content=body)
+
+    assert reply.status_code == 400
+    assert "line 2, column 1" in reply.json()["detail"]
+    assert "write null for a gap" in reply.json()["detail"]
+
+
 async def test_series_are_searched_and_paged(client: Client, planned: date) -> None:
     first = (await client.get("/v1/series", params={"limit": 4})).json()
     rest = (await client.get("/v1/series", params={"limit": 200, "after": first["next"]})).json()
