@@ -230,6 +230,22 @@ def test_cancelling_changes_are_paired() -> None:
     assert pairs == {(6, 7)}
 
 
+def test_a_change_pairs_with_the_one_that_began_with_it_and_cancels_it_best() -> None:
+    """Beside the true pair one series rose a week before by nearly as much, one grows, and one vanishes."""
+    values = weekly(QUIET, 400, seed=11, noise=3.0)
+    values[6, -14:] -= 50
+    values[7, -14:] += 50
+    values[5, -21:] += 45
+    values[4, -60:] += np.linspace(0, 110, 60)
+    values[3, -40:] = 0
+
+    alerts = detect(panel(values), periods=60, parents=np.zeros(QUIET, dtype=np.int64)).alerts
+
+    assert {(one.row, one.partner) for one in alerts if one.partner >= 0} == {(6, 7)}
+    assert (3, AlertKind.VANISHED) in {(one.row, one.kind) for one in alerts}
+    assert {4, 5} <= {one.row for one in alerts}
+
+
 def test_later_data_changes_no_earlier_p() -> None:
     values = quiet()
     other = values.copy()
@@ -244,6 +260,10 @@ def test_later_data_changes_no_earlier_p() -> None:
 @pytest.mark.parametrize("values", [np.zeros((3, 200)), np.full((3, 200), 4.0), np.ones((1, 1)), -weekly(3, 200)])
 def test_plain_input_gives_no_alert(values: Floats) -> None:
     assert len(detect(panel(values), periods=10).alerts) <= 1
+
+
+def test_a_scan_of_everything_knows_nothing_and_tells_nothing() -> None:
+    assert detect(panel(weekly(QUIET, 400)), periods=10_000).alerts == ()
 
 
 def test_a_jump_of_a_constant_series_is_found() -> None:

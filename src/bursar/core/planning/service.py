@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import numpy as np
@@ -39,8 +40,8 @@ SCAN_DAYS_MAX = 365
 HISTORY_DAYS_MIN = 42
 """A series needs this many days before the scanned ones."""
 
-SETTLED_DAYS = 91
-"""Days before which a change is judged by what little was known then, and after which by at least these."""
+STEP_DAYS = 91
+"""Days scanned at a time, each by all that was known before them; the first step of a short history is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +104,15 @@ async def said(tx: Tx, actor: Actor) -> list[Verdict]:
 
 
 def _scanned(panel: Panel, verdicts: Sequence[Verdict], planned: Planned, wanted: Rules) -> list[Alert]:
-    """Scan the newest days by what was before them; a short history in two steps, so that the later is judged by more."""
+    """Scan the newest days a quarter at a time, each quarter by all that was known before it."""
     length = int((panel.ends.max() - panel.starts.min()) / np.timedelta64(24, "h"))
     start = max(HISTORY_DAYS_MIN, length - SCAN_DAYS_MAX)
     if start >= length:
         return []
     calendar, _ = calendars.calendar_of(planned, panel.currency)
-    step = SETTLED_DAYS if start < SETTLED_DAYS < length else length
+    stops = [*range(length, start, -STEP_DAYS)][::-1]
     alerts: list[Alert] = []
-    for stop, since in [(step, start), (length, step)][: 1 + (step < length)]:
+    for since, stop in pairwise([start, *stops]):
         part, rows = first_days(panel, stop)
         accounts = [key.rsplit(KEY_SEPARATOR, 1)[0] for key in part.keys]
         parents = np.unique(accounts, return_inverse=True)[1]
@@ -136,8 +137,8 @@ async def _told(
     """Return the findings of the alerts of one panel; the rows behind all of them are read in two passes."""
     if not alerts:
         return []
-    changes = [rules.change_of(alert, panel) for alert in alerts]
-    keys = sorted({panel.keys[alert.row] for alert in alerts})
+    changes = rules.distinct([rules.change_of(alert, panel) for alert in alerts])
+    keys = sorted({panel.keys[change.alert.row] for change in changes})
     mine = series.rows.filter(pl.col("currency") == panel.currency).with_columns(
         _KEY.alias("key"), pl.col("charge_period_start").cast(pl.Date).alias("day")
     )
@@ -146,12 +147,11 @@ async def _told(
         mine.group_by("key", "child", "day").agg(pl.col("cost").sum().cast(pl.Float64)).collect
     )
     by_key = {str(key): one for (key,), one in sums.partition_by("key", as_dict=True).items()}
-    windows = [
-        (panel.keys[alert.row], change.first, change.last) for alert, change in zip(alerts, changes, strict=True)
-    ]
+    windows = [(panel.keys[change.alert.row], change.first, change.last) for change in changes]
     evidence = await _evidence(tx, actor, mine, windows, panel.currency)
     found = []
-    for at, (alert, change) in enumerate(zip(alerts, changes, strict=True)):
+    for at, change in enumerate(changes):
+        alert = change.alert
         key = panel.keys[alert.row]
         rows, total = evidence.get(at, ([], 0))
         pair = alert.partner >= 0

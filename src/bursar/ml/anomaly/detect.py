@@ -212,7 +212,7 @@ def _shared(mean: Floats, scale: Scale, work: Work, before: int) -> Floats:
     ``before`` columns. Single periods keep it: on one day few series move alike. 0 with few series.
     """
     nothing = np.zeros_like(mean)
-    if scale.width == 1 or not before:
+    if scale.width == 1 or not before or not work.start:
         return nothing
     past = work.values[:, max(0, work.start - CALIBRATION_PERIODS) : work.start]
     size = np.nan_to_num(median_of(np.abs(past).T))

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bursar.kernel.series import Ints
+from bursar.kernel.series import Floats, Ints
 from bursar.ml.anomaly.alerts import Alert, AlertKind, Evidence, Rules, Work
 from bursar.ml.anomaly.residuals import Scale
+from bursar.ml.calendar import Bools
 
 CANCEL_SHARE = 0.25
 """Two changes cancel when their sum is at most this share of the larger."""
@@ -29,24 +30,41 @@ def matters(alert: Alert, rules: Rules) -> bool:
 def cancelling_pairs(work: Work, rate: float, parents: Ints) -> list[Alert]:
     """Return opposite changes of siblings over the same season that cancel to a quarter or less in their parent.
 
-    Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget.
+    Two coinciding changes are less likely than one, so each need only be as unlikely as the root of the budget. They
+    coincide when they became so within half a season; a series pairs with the one that cancels it best.
     """
     weekly = [each for each in work.evidence if each.scale == Scale("shift", work.season, 2)]
     if not weekly:
         return []
     one = weekly[0]
-    limit = float(np.sqrt(rate / max(len(parents), 1)))
+    unlikely = one.p <= float(np.sqrt(rate / max(len(parents), 1)))
+    columns = np.arange(one.p.shape[1])
+    begun = np.maximum.accumulate(np.where(unlikely, -1, columns), axis=1) + 1
     found: list[Alert] = []
-    for column in range(one.p.shape[1]):
-        rows = np.flatnonzero(one.p[:, column] <= limit)
+    for column in columns:
+        rows = np.flatnonzero(unlikely[:, column])
         for parent in np.unique(parents[rows]):
             mine = rows[parents[rows] == parent]
             mine = np.sort(mine[np.argsort(one.p[mine, column], kind="stable")[:PAIR_ROWS_MAX]])
-            size = one.mean[mine, column]
-            larger = np.maximum(np.abs(size)[:, None], np.abs(size))
-            cancels = (size[:, None] * size < 0) & (np.abs(size[:, None] + size) <= CANCEL_SHARE * larger)
-            found += [_pair(work, one, mine[at], mine[other], column) for at, other in np.argwhere(np.triu(cancels))]
+            together = np.abs(np.subtract.outer(begun[mine, column], begun[mine, column])) <= max(1, work.season // 2)
+            best = _best_pairs(one.mean[mine, column], together)
+            found += [_pair(work, one, mine[at], mine[other], int(column)) for at, other in best]
     return found
+
+
+def _best_pairs(size: Floats, may: Bools) -> list[tuple[int, int]]:
+    """Return pairs of opposite sizes that cancel, of those that ``may``, each in one pair at most, the closest first."""
+    larger = np.maximum(np.abs(size)[:, None], np.abs(size))
+    left = np.abs(size[:, None] + size) / np.maximum(larger, 1e-300)
+    first, second = np.nonzero(np.triu(may & (size[:, None] * size < 0) & (left <= CANCEL_SHARE)))
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for at in np.argsort(left[first, second], kind="stable"):
+        pair = int(first[at]), int(second[at])
+        if taken.isdisjoint(pair):
+            pairs.append(pair)
+            taken.update(pair)
+    return pairs
 
 
 def _pair(work: Work, one: Evidence, row: int, other: int, column: int) -> Alert:
@@ -97,7 +115,10 @@ def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert
             latest[alert.row] = (seen[0], at)
             before = kept[seen[0]]
             renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}
-            if renames and _ORDER[alert.kind] > _ORDER[before.kind] and alert.onset <= before.at:
+            late = (
+                work.season // 2 if alert.kind is AlertKind.CANCELLING else 0
+            )  # pairs show as late as the fainter side
+            if renames and _ORDER[alert.kind] > _ORDER[before.kind] and column[alert.onset] <= column[before.at] + late:
                 kept[seen[0]] = replace(
                     before,
                     kind=alert.kind,

@@ -28,6 +28,9 @@ STILL_SHARE = 0.5
 GROWTH_MIN = 1.2
 """A lasting rise whose level still grew by this factor since its onset is growth, not a step."""
 
+SAME_DAYS = 14
+"""Scans date the onset of one lasting change by as much apart."""
+
 CHART_DAYS = 120
 CHART_DAYS_MAX = 420
 CAUSES_MAX = 6
@@ -97,6 +100,28 @@ def change_of(alert: Alert, panel: Panel) -> Change:
     now = float(np.nanmean(values[since:])) if lasting else now  # days before the onset are no part of the new level
     first, last_day, since_day = (day.astype(object) for day in start + np.array([onset, last, since]))
     return Change(alert, first, last_day, since_day, level, now, lasting)
+
+
+def distinct(changes: Sequence[Change]) -> list[Change]:
+    """Leave out what is part of a change of the same series that began before, as scans of two quarters see it twice.
+
+    A lasting change is part of one that began up to :data:`SAME_DAYS` before it, and of growth that goes on, whose worth
+    holds it; what did not last is part of what did not last either and has a day with it in common.
+    """
+    kept: dict[tuple[int, int], list[Change]] = {}
+    for change in sorted(changes, key=lambda one: (one.first, one.alert.at)):
+        before = kept.setdefault((change.alert.row, change.alert.partner), [])
+        if not any(_holds(one, change) for one in before):
+            before.append(change)
+    return [one for each in kept.values() for one in each]
+
+
+def _holds(before: Change, after: Change) -> bool:
+    if before.lasting != after.lasting:
+        return False
+    if not after.lasting:
+        return after.first <= before.last
+    return before.alert.kind is AlertKind.DRIFT or after.first - before.first <= timedelta(days=SAME_DAYS)
 
 
 def _step_or_growth(after: Floats) -> AlertKind:
