@@ -119,6 +119,17 @@ def test_a_spike_is_found_with_its_size() -> None:
     assert alert.p <= Rules().rate
 
 
+def test_what_went_wrong_on_one_series_hides_nothing_on_a_calm_one() -> None:
+    values = weekly(QUIET, 500, seed=11, noise=3.0)
+    values[0, [300, 333, 377]] += 2_000
+    values[1, 350:380] += 900
+    values[3, -10] += 200
+
+    told = {one.row for one in detect(panel(values), periods=SCAN).alerts}
+
+    assert 3 in told
+
+
 def test_a_level_shift_is_found_once() -> None:
     values = quiet()
     values[5, -18:] += 35

@@ -63,7 +63,7 @@ async def test_a_larger_budget_tells_more_and_higher_floors_tell_less(
     assert (await client.get(PATH)).json() == USUAL
     usually = await told()
     more = await told(false_alerts=20.0)
-    fewer = await told(false_alerts=0.2)
+    fewer = await told(false_alerts=0.1)
     dear = await told(false_alerts=20.0, money_floor="45.50")
     large = await told(false_alerts=20.0, percent_floor=0.45)
     await scan(db, lake, other)

@@ -14,6 +14,9 @@ from bursar.ml.anomaly.alerts import Rules
 TAIL = 0.05
 """Share of the calibration scores that the tail is fitted to."""
 
+SURELY = 8.0
+"""A calibration score this many times beyond where the tail begins was a change itself, and says nothing of the noise."""
+
 SHAPE_RANGE = (0.0, 0.5)
 OWN_POWER = 0.7
 """How far a series' own heavy tail replaces the panel's (1 wholly)."""
@@ -52,7 +55,7 @@ class Tail:
         if len(ordered) < 20:
             return cls(ordered, float("inf"), 0.0, 1.0)
         threshold = float(np.quantile(ordered, 1 - TAIL))
-        excess = ordered[ordered > threshold] - threshold
+        excess = ordered[(ordered > threshold) & (ordered <= SURELY * threshold)] - threshold
         if len(excess) < 5:
             return cls(ordered, threshold, 0.0, max(threshold, 1e-9))
         rank = (np.arange(1, len(excess) + 1) - 0.35) / len(excess)
