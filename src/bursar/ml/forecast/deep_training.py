@@ -112,10 +112,8 @@ def train(table: Table, live: Bools, plan: Plan) -> tuple[Arrays, Trained]:
 
     names = ("values", "year_ago", "has_year", "known", "span")
     with _ONE:
-        if device == "cpu":
-            torch.set_num_threads(
-                1
-            )  # as every model here: busy machines are not made busier, and sums keep their order
+        if device == "cpu":  # as every model here: busy machines are not made busier, and sums keep their order
+            torch.set_num_threads(1)
         moved = replace(table, join=torch.cat, **{name: move(getattr(table, name)) for name in names})
         seen, why = move(live), ""
         out: Arrays = {}
