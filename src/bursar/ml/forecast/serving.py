@@ -11,9 +11,9 @@ from bursar.kernel.series import Floats, Ints, Panel
 from bursar.kernel.series import calendar as period_starts
 from bursar.ml.calendar import Bools, Calendar, near_effects, turn_of_year
 from bursar.ml.forecast.contract import Forecaster
-from bursar.ml.forecast.history import History
+from bursar.ml.forecast.history import History, padded
 from bursar.ml.forecast.naive import SeasonalNaive, mean_where
-from bursar.ml.forecast.panel import ForecastResult, history_of, told_by, unusual_periods
+from bursar.ml.forecast.panel import ForecastResult, history_of, told_by
 from bursar.ml.forecast.select import mix
 
 WEIGHT_LEAST = 0.02
@@ -105,7 +105,8 @@ class Serving:
         if lost.any():  # nothing that carries weight has a forecast: the baseline does
             mean = np.where(lost, SeasonalNaive().fit(history).predict(horizon), mean)
         floor = np.where(np.nanmin(history.values, axis=1) >= 0, 0.0, -np.inf)[:, None]
-        old, like = self.result, nearest_alike(self.unusual, unusual_periods(history, horizon)[-horizon:])
+        now = turn_of_year(padded(history.near[len(history.times) :], horizon), history.near_names)
+        old, like = self.result, nearest_alike(self.unusual, now)
 
         def band(end: Floats) -> Floats:
             out: Floats = np.maximum(mean + (end - old.mean)[:, like], floor)

@@ -118,18 +118,21 @@ class Theta(Forecaster):
 
     def predict(self, horizon: int) -> Floats:
         """Iterate the state equations with each forecast in place of the observation."""
-        level, mean, slope, count = self.level_.copy(), self.mean_.copy(), self.slope_.copy(), self.count_.copy()
-        alpha, theta = self.alpha_, self.theta_
+        level, mean, slope = self.level_.copy(), self.mean_.copy(), self.slope_.copy()
+        keep, count = 1 - self.alpha_, self.count_ + np.arange(horizon)[:, None]
+        tilt, decay = 1 - 1 / self.theta_, keep**self.count_
+        half, slower, turn = (count + 1) / 2, (count - 1) / (count + 2), 6 / ((count + 1) * (count + 2))
         out = np.empty((len(level), horizon))
-        for step in range(horizon):
-            line = mean - (count + 1) / 2 * slope
-            decay = (1 - alpha) ** count
-            forecast = level + (1 - 1 / theta) * (decay * line + (1 - decay * (1 - alpha)) / alpha * slope)
+        for step in range(horizon):  # few operations: one series takes as long as a hundred here
+            rise = slope / self.alpha_
+            ahead = tilt * (decay * (mean - half[step] * slope - keep * rise) + rise)
+            forecast = level + ahead
             out[:, step] = forecast
-            level = alpha * forecast + (1 - alpha) * level
-            slope = ((count - 1) * slope + 6 / (count + 1) * (forecast - mean)) / (count + 2)
-            mean = (count * mean + forecast) / (count + 1)
-            count += 1
+            level += self.alpha_ * ahead
+            gap = forecast - mean
+            slope = slower[step] * slope + turn[step] * gap
+            mean += gap / (count[step] + 1)
+            decay *= keep
         season = self.effects_.shape[1]
         out += self.effects_[:, (self.at_ + np.arange(horizon)) % season]
         out[self.count_ == 0] = np.nan
