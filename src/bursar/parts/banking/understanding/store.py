@@ -21,6 +21,8 @@ from bursar.parts.banking.understanding.tables import count, policy, rule, verdi
 RULES_MAX = 1_000
 PAST_MAX = 50_000
 """Most rows of the same counterparties that are looked at."""
+PAIRS_MAX = 200
+"""Counterparts on other accounts looked at for one row, the oldest first."""
 COUNTS_MAX = 1_000_000
 """Most counts read by one statement; a pass of 2,000 rows has at most 50,000 contexts."""
 JUDGED_KEPT = 1_500
@@ -122,16 +124,23 @@ async def pairs(tx: Tx, ids: Sequence[UUID]) -> list[tuple[UUID, UUID, bool]]:
     named = sa.or_(t.counterparty_account == o.account, sa.and_(o.counterparty_account == t.account, t.account != ""))
     near = sa.and_(o.booking_date >= t.booking_date - TRANSFER_DAYS, o.booking_date <= t.booking_date + TRANSFER_DAYS)
     ours = sa.select(own_account.c.account).where(tx.own(own_account))
-    query = (
-        sa.select(t.id, o.id.label("other"), sa.and_(named, sa.true()).label("named"))
-        .select_from(transaction.join(other, sa.and_(tx.own(other), o.size == t.size)))
+    # A row at a time, in the order of an index: rows that were just written have no statistics to plan a join by.
+    found = (
+        sa.select(o.id.label("other"), sa.and_(named, sa.true()).label("named"))
         .where(
-            _live(tx), t.id == sa.any_(sa.literal(list(ids), pg.ARRAY(sa.Uuid))), o.gone_at.is_(None),
-            o.status == "booked", o.account != t.account, o.currency == t.currency, o.amount == -t.amount, t.size > 0,
-            t.dataset == "bank", o.dataset == "bank", o.account.in_(ours), near,
+            tx.own(other), o.size == t.size, near, o.gone_at.is_(None), o.status == "booked", o.dataset == "bank",
+            o.account != t.account, o.currency == t.currency, o.amount == -t.amount, o.account.in_(ours),
         )
-        .limit(PAST_MAX)
+        .order_by(o.booking_date, o.id)
+        .limit(PAIRS_MAX)
+        .lateral("found")
     )  # fmt: skip
+    query = (
+        sa.select(t.id, found.c.other, found.c.named)
+        .select_from(transaction.join(found, sa.true()))
+        .where(_live(tx), t.id == sa.any_(sa.literal(list(ids), pg.ARRAY(sa.Uuid))), t.size > 0, t.dataset == "bank")
+        .limit(PAST_MAX)
+    )
     return [(row.id, row.other, row.named) for row in await tx.all(query)]
 
 
