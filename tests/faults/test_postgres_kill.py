@@ -29,6 +29,8 @@ from tests.infra.probe import make_tables, note, plain
 WRITERS = 6
 BATCH_ROWS = 5
 RECOVERY_S_MAX = 30.0
+CONTROL_KILLS = 5
+"""Until the control must have lost something: its server writes the log every ten seconds, which may be just before one."""
 
 
 @dataclass
@@ -177,10 +179,13 @@ async def test_the_check_sees_a_loss_where_there_is_one() -> None:
     actor = Actor(new_id(), "job:fault")
     lossy = {"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "0"}
     async with _database(lossy) as (server, db):
-        for _ in range(20):
-            await _send(db, actor, book)
-        await _kill(server, random.Random(0.9))
-        stored = _stored(server, actor)
+        for _ in range(CONTROL_KILLS):
+            for _ in range(20):
+                await _send(db, actor, book)
+            await _kill(server, random.Random(0.9))
+            stored = _stored(server, actor)
+            if _violations(book, stored)["lost"]:
+                break
 
-    assert len(book.acknowledged) == 20
+    assert len(book.acknowledged) >= 20
     assert _violations(book, stored)["lost"] > 0

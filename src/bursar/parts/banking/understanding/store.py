@@ -361,7 +361,8 @@ async def cards(tx: Tx, *, limit: int) -> Sequence[sa.Row[Any]]:
     c = recent.c
     who = sa.func.coalesce(sa.cast(c.party, sa.Text), sa.func.lower(c.label))
     worth = sa.func.sum(c.worth)
-    ids: Any = sa.func.array_agg(c.id, type_=pg.ARRAY(sa.Uuid))
+    largest_first = pg.aggregate_order_by(c.id, c.size.desc(), c.id)
+    ids: Any = sa.func.array_agg(largest_first, type_=pg.ARRAY(sa.Uuid))
     query = (
         sa.select(
             sa.func.min(c.label).label("label"), c.currency, c.inflow, sa.func.count().label("rows"),
