@@ -218,30 +218,34 @@ def reconciled(case: Case, ours: ForecastResult) -> Floats:
     return units
 
 
+def _band(label: str, level: float, held: Floats, record: float) -> tuple[object, ...]:
+    """Return a table row of what intervals held, beside what perfect ones would show and what the record promised."""
+    shares = (float(np.nanmean(held)), worst_decile(held), perfect_decile(level, *held.shape), record)
+    return (label, f"{level:.0%}", *(100 * share for share in shares))
+
+
 def band_rows(case: Case, ours: ForecastResult) -> tuple[list[tuple[object, ...]], dict[float, Floats]]:
     """Return the table rows of the intervals of a case, and what they held by level."""
     rows: list[tuple[object, ...]] = []
     held = {0.8: inside(case, ours.lower80, ours.upper80), 0.95: inside(case, ours.lower95, ours.upper95)}
     for level, each in held.items():
-        reference = perfect_decile(level, *each.shape)
-        record = 100 * ours.coverage.get(level, np.nan)
-        rows.append(
-            (case.label, f"{level:.0%}", 100 * np.nanmean(each), 100 * worst_decile(each), 100 * reference, record)
-        )
+        rows.append(_band(case.label, level, each, ours.coverage.get(level, np.nan)))
     return rows, held
 
 
-def coverage_figures(windows: dict[int, dict[float, Floats]]) -> list[Figure]:
-    """Return the figures of the NN5 intervals, from what they held by origin."""
+def coverage_figures(windows: dict[int, dict[float, Floats]]) -> tuple[list[tuple[object, ...]], list[Figure]]:
+    """Return the table rows and the figures of the NN5 intervals, from what they held by origin."""
+    rows: list[tuple[object, ...]] = []
     figures = []
     for level, (low, high) in COVERAGE.items():
         share = float(np.nanmean(windows[NN5_TRAIN][level]))
         name = f"NN5 coverage of the {level:.0%} interval"
         figures.append(Figure(name, round(share, 4), "share", level, low <= share <= high))
         whole = np.concatenate([held[level] for held in windows.values()], axis=1)
+        rows.append(_band("NN5, all windows", level, whole, np.nan))
         name = f"{name}, worst decile of series over {len(windows)} windows"
         figures.append(figure(name, worst_decile(whole), "share", target=WORST_DECILE[level], better="higher"))
-    return figures
+    return rows, figures
 
 
 def main() -> None:
@@ -278,12 +282,9 @@ def main() -> None:
             more, judged = young(days)
             rows += more
             figures.append(judged)
-        figures += coverage_figures(windows)
-        for level in COVERAGE:
-            whole = np.concatenate([held[level] for held in windows.values()], axis=1)
-            reference = 100 * perfect_decile(level, *whole.shape)
-            share = 100 * np.nanmean(whole)
-            bands.append(("NN5, all windows", f"{level:.0%}", share, 100 * worst_decile(whole), reference, np.nan))
+        over_all, judged_over_all = coverage_figures(windows)
+        bands += over_all
+        figures += judged_over_all
     table(rows, head=("set", "model", "MASE", "sMAPE", "CPU s"))
     table(bands, head=("set", "interval", "covers %", "worst decile %", "of perfect ones %", "held-out record %"))
     assert headline is not None

@@ -288,11 +288,13 @@ async def test_the_queue_asks_for_the_most_money_times_uncertainty_first(
 
     async with importer.db.reading(actor) as tx:
         cards = await service.queue(tx, actor)
+        sizes = [(await transactions.get(tx, actor, id_=id_)).row.amount for id_ in cards[0].ids]
     await decide(importer, actor, "Machines", *cards[0].ids)
     async with importer.db.reading(actor) as tx:
         left = await service.queue(tx, actor)
 
     assert [(card.label, card.rows) for card in cards] == [("LARGE", 2), ("SMALL", 1)]
+    assert sizes == [Decimal(-9000), Decimal(-8000)]  # the largest first, whoever asks
     assert [(card.label, [answer.category for answer in card.top]) for card in left] == [("SMALL", ["Machines"])]
 
 

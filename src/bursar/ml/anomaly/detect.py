@@ -22,10 +22,10 @@ from bursar.ml.anomaly.residuals import (
     scales_for,
 )
 from bursar.ml.calendar import Bools, Calendar, holidays_between
-from bursar.ml.forecast.history import HISTORY_MAX, SEASONS
+from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, YEAR_PERIODS
 
-YEAR_PERIODS = {Grain.DAY: 364, Grain.WEEK: 52}
-"""What deviated one year before is no news now; 364 days keep the weekday."""
+ECHOED = frozenset({Grain.DAY, Grain.WEEK})
+"""Calendars on which what deviated one year before is no news now."""
 
 SEASONS_LEAST = 6
 SHORT_SEASON = {Grain.WEEK: 4, Grain.MONTH: 3}
@@ -181,7 +181,7 @@ def _through_floors(work: Work, one: Evidence, rules: Rules) -> Floats:
 def _measure(work: Work, grain: Grain, calendar: Calendar, rate: float) -> Floats:
     """Fill the evidence of every time scale; return the expected values of the scanned periods."""
     first = max(0, work.start - CALIBRATION_PERIODS)
-    year = YEAR_PERIODS.get(grain, 0)
+    year = YEAR_PERIODS[grain] if grain in ECHOED else 0
     expected = np.full((len(work.values), work.values.shape[1] - work.start), np.nan)
     for scale in scales_for(work.season):
         residual, base = _residual(work, scale, grain, calendar, first)

@@ -115,9 +115,8 @@ def one_per_episode(alerts: list[Alert], work: Work, rules: Rules) -> list[Alert
             latest[alert.row] = (seen[0], at)
             before = kept[seen[0]]
             renames = before.kind is AlertKind.SPIKE or alert.kind in {AlertKind.CANCELLING, AlertKind.VANISHED}
-            late = (
-                work.season // 2 if alert.kind is AlertKind.CANCELLING else 0
-            )  # pairs show as late as the fainter side
+            # A pair shows as late as its fainter side.
+            late = work.season // 2 if alert.kind is AlertKind.CANCELLING else 0
             if renames and _ORDER[alert.kind] > _ORDER[before.kind] and column[alert.onset] <= column[before.at] + late:
                 kept[seen[0]] = replace(
                     before,

@@ -17,7 +17,7 @@ SEASONS: dict[Grain, tuple[int, ...]] = {
 """Season lengths in periods, shortest first; the first is the season of the seasonal-naive baseline."""
 
 YEAR_PERIODS = {Grain.HOUR: 364 * 24, Grain.DAY: 364, Grain.WEEK: 52, Grain.MONTH: 12}
-"""Periods of the whole seasons that make a year."""
+"""Periods of the whole seasons that make a year: 364 days keep the weekday."""
 
 HISTORY_MAX = 3_000
 """Periods read back from the origin; older ones say little and cost time."""

@@ -1,7 +1,6 @@
 """The facade: a panel in, forecasts with intervals, weights and a record against the baseline out."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,13 +8,14 @@ import numpy as np
 from bursar.kernel.errors import Invalid, TooLarge
 from bursar.kernel.series import Days, Floats, Panel
 from bursar.kernel.series import calendar as period_starts
-from bursar.ml.backtest import WINDOWS, Backtest, a_year_before, rolling_origins, truth
+from bursar.ml.backtest import WINDOWS, Backtest, a_year_before, rolling_origins
 from bursar.ml.calendar import Bools, Calendar, known_effects, near_effects, turn_of_year
 from bursar.ml.conformal import LEVELS, Kinds, held_out, intervals, stretched, stretched_coverage
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import HISTORY_MAX, SEASONS, History, fill_gaps, padded, seasonal_scale
 from bursar.ml.forecast.lineup import BASELINE, COLD, default_lineup, default_windows
 from bursar.ml.forecast.naive import mean_where
+from bursar.ml.forecast.running import run_backtest, side_by_side
 from bursar.ml.forecast.select import Selection, mix, select
 from bursar.ml.forecast.young import COLD_SEASONS, YoungTrial, try_young
 
@@ -24,9 +24,6 @@ HORIZON_MAX = 730
 
 CALL_SERIES_MAX = 20_000
 """Series in one call; a fleet is cut into calls of this size."""
-
-THREADS = 2
-"""Models computed at the same time; each is single-threaded, so that busy machines are not made busier."""
 
 LAST_TURN_SERIES = 1_000
 """Series that say how far forecasts err around the turn of the year."""
@@ -150,7 +147,7 @@ def fit_panel(
         trials = Trials(record, last_turn(scaled, lineup, horizon), young)
         for one in young:
             choice.weights[one.rows] = one.weights
-    ahead = np.stack(_each(lineup, lambda model: model.fit(scaled).predict(horizon)))
+    ahead = np.stack(side_by_side(lineup, lambda model: model.fit(scaled).predict(horizon)))
     mean = mix(ahead, choice.weights)
     mean = np.where(np.isnan(mean), ahead[names.index(BASELINE)], mean)
     result = _result(panel, scaled, unit, mean, choice, cold, trials)
@@ -218,19 +215,6 @@ def history_of(panel: Panel, horizon: int, calendar: Calendar) -> History:
     whole = period_starts(times[0], panel.grain, len(times) + horizon)
     known, _ = known_effects(whole, panel.grain, calendar)
     return History(values, times, panel.grain, known, *near_effects(whole, panel.grain, calendar))
-
-
-def _each(lineup: Sequence[Forecaster], work: Callable[[Forecaster], Floats]) -> list[Floats]:
-    """Run ``work`` for every model, side by side: NumPy and LightGBM let go of the interpreter while they compute."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(work, lineup))
-
-
-def run_backtest(history: History, lineup: Sequence[Forecaster], origins: tuple[int, ...], horizon: int) -> Backtest:
-    """Run every model of the line-up at every origin."""
-    actual, scale = truth(history, origins, horizon)
-    forecasts = np.stack(_each(lineup, lambda model: model.backtest(history, origins, horizon)))
-    return Backtest(origins, tuple(model.name for model in lineup), forecasts, actual, scale)
 
 
 def last_turn(history: History, lineup: Sequence[Forecaster], horizon: int) -> Backtest | None:

@@ -15,6 +15,7 @@ from bursar.ml.calendar import Bools
 from bursar.ml.conformal import LEVELS, Intervals, Kinds, intervals
 from bursar.ml.forecast.contract import Forecaster
 from bursar.ml.forecast.history import History, fill_gaps, first_valid, seasonal_scale
+from bursar.ml.forecast.running import side_by_side
 from bursar.ml.forecast.select import mix, pooled_weights
 
 COLD_SEASONS = 4
@@ -133,7 +134,7 @@ def _cut(history: History, lineup: Sequence[Forecaster], record: Backtest, old: 
     rests = (~np.isnan(values)).sum(axis=1) == 0  # nothing would be left to forecast from
     group = np.where(rests, -1, group)
     part = replace(part, values=np.where(rests[:, None], part.values, values))
-    forecasts = np.stack([model.fit(part).predict(record.forecasts.shape[3]) for model in lineup])
+    forecasts = np.stack(side_by_side(lineup, lambda model: model.fit(part).predict(record.forecasts.shape[3])))
     short = seasonal_scale(fill_gaps(part.values, history.season), history.season)
     return _Cut(origin, group, forecasts, record.actual[at, old], record.scale[at, old], short)
 

@@ -150,7 +150,7 @@ def check(tree: Hierarchy) -> None:
         Invalid: An amount is beyond :data:`AMOUNT_MAX`.
     """
     panel = tree.panel
-    beyond = np.flatnonzero(~(np.abs(panel.values) <= AMOUNT_MAX))
+    beyond = np.flatnonzero(np.abs(panel.values) > AMOUNT_MAX)
     if beyond.size:
         row = int(np.searchsorted(panel.indptr, beyond[-1], side="right")) - 1
         day = panel.times(row)[beyond[-1] - panel.indptr[row]].astype("datetime64[D]")
